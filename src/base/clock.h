@@ -1,0 +1,23 @@
+/* clock.h - monotonic time in microseconds from the TSC, calibrated once against CLOCK_MONOTONIC.
+ * The engine never calls this: the loop sets st->now_us from it once per round. Any thread. */
+#ifndef GZ_BASE_CLOCK_H
+#define GZ_BASE_CLOCK_H
+
+#include "base/compiler.h"
+
+#include <time.h>
+
+/* Calibrates; called once by stack boot, idempotent. */
+void clock_init(void);
+/* Microseconds of CLOCK_MONOTONIC, to within calibration error (re-synchronised every second). */
+uint64_t clock_now_us(void);
+
+static inline struct timespec clock_us_to_timespec(uint64_t us)
+{
+	return (struct timespec){ .tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000 };
+}
+
+#define US_PER_MS 1000ULL
+#define US_PER_S 1000000ULL
+
+#endif

@@ -1,0 +1,68 @@
+/* pkt.h - what this stack keeps about a packet beside DPDK's own fields: the mbuf is the packet type.
+ *
+ * struct pkt_meta is a dynamic field in the mbuf's second cache line; struct pkt_tx lies in the mbuf's private area,
+ * used only while sent data waits to be acknowledged. Pools are made by mbuf_pool_create() alone, which reserves both.
+ */
+#ifndef GZ_NETDEV_PKT_H
+#define GZ_NETDEV_PKT_H
+
+#include "base/compiler.h"
+#include "base/inbox.h"
+
+#include <rte_mbuf.h>
+
+/* Frames leave with Ethernet (14) + VLAN (4) + IPv6 (40) + TCP (60) = 118 bytes in front. */
+#define PKT_HEADROOM RTE_PKTMBUF_HEADROOM
+_Static_assert(PKT_HEADROOM >= 118 + 10, "headers and a virtio-net header fit in front of data");
+
+struct pkt_meta {
+	struct inbox_node q; /* link in an inbox, a receive queue, or a send queue */
+	uint32_t seq;	     /* TCP: sequence number of the first payload byte */
+	uint16_t off;	     /* sent data: offset of the payload from buf_addr */
+	uint16_t len;	     /* sent data: payload bytes in this mbuf */
+	uint64_t time_us;    /* received: when it came from the NIC; sent: when last transmitted */
+};
+
+extern int pkt_meta_offset; /* set once by pkt_init() */
+
+static force_inline struct pkt_meta *pkt_meta(struct rte_mbuf *m)
+{
+	return (struct pkt_meta *)(void *)((char *)m + pkt_meta_offset);
+}
+
+static force_inline struct rte_mbuf *pkt_of_node(struct inbox_node *n)
+{
+	return (struct rte_mbuf *)(void *)((char *)n - pkt_meta_offset);
+}
+
+/* Private area of every mbuf: bookkeeping of a sent segment, for the retransmission queue. */
+struct pkt_tx {
+	uint64_t first_sent_us;
+	uint64_t delivered;	 /* delivery-rate sample: connection's delivered bytes when this was sent */
+	uint64_t delivered_us;
+	uint32_t end_seq;	 /* seq + len (+1 with FIN) */
+	uint8_t flags;		 /* PKT_TX_* , see tcp/sendq.h */
+	uint8_t retrans;	 /* times retransmitted */
+	uint8_t pad[2];
+	/* datagrams: address the application gave to sendto(), or the source of one received */
+	uint8_t addr[16];
+	uint16_t port_be;
+	uint8_t tos, ttl;
+	uint32_t ifindex;
+};
+_Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
+
+#define PKT_PRIV_BYTES 64
+
+static force_inline struct pkt_tx *pkt_tx(struct rte_mbuf *m)
+{
+	return (struct pkt_tx *)(void *)(m + 1);
+}
+
+/* Registers the dynamic field. 0 or -errno. After EAL, before any pool. */
+int pkt_init(void);
+/* A pool of count mbufs of data_bytes data room (headroom extra), lock-free common pool ("lf_stack"), caches
+ * per stack. NULL + rte_errno. Home, boot only. */
+struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id);
+
+#endif

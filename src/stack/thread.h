@@ -1,0 +1,95 @@
+/* thread.h - the record of one thread that uses the library, in the shared region.
+ *
+ * Made at the thread's first stack call after start, given back at thread exit (or by the home when the process was
+ * killed). Holds what others need to reach the thread: its wake object, its call node, its pins, its buffer magazine.
+ */
+#ifndef GZ_STACK_THREAD_H
+#define GZ_STACK_THREAD_H
+
+#include "base/inbox.h"
+#include "base/region.h"
+#include "base/sys.h"
+
+struct rte_mbuf;
+struct sock;
+struct stack;
+
+#define THREAD_PINS 4
+#define MAGAZINE_MAX 1024
+
+/* A node on a stack's command inbox; embedded in what it is about. */
+enum cmd_kind { CMD_SOCK, CMD_ITEM, CMD_CALL };
+
+struct cmd {
+	struct inbox_node node;
+	uint8_t kind; /* [const] enum cmd_kind */
+};
+
+/* A request that wants an answer, run by the owner of the stack. `fn` is an index into stack_calls[] (not a
+ * pointer: a client process may be another program later). */
+struct stack_call {
+	struct cmd cmd;
+	uint16_t op;
+	struct sock *s;
+	uint64_t arg[4];	/* values or pointers into the shared region */
+	int64_t result;
+	_Atomic uint32_t done;	/* futex: 0 pending, 1 done */
+	uint8_t buf[512];	/* arguments and results that do not fit (addresses, tcp_info, option values) */
+};
+
+enum thread_sleep { AWAKE, SLEEP_FUTEX, SLEEP_FD };
+
+/* Buffers of an application thread, so that it need not touch the common pool for each packet. [thread] */
+struct magazine {
+	uint16_t count, size;
+	struct rte_mbuf *m[MAGAZINE_MAX];
+};
+
+struct thread_rec {
+	struct slab_hdr slab;
+	uint32_t tid, pid;	      /* [thread] */
+	uint32_t proc;		      /* index of the process record */
+	struct stack *owned;	      /* the stack this thread owns now, NULL: none. Never two. [thread] */
+	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
+	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
+	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
+	_Atomic(void *) pins[THREAD_PINS] cache_aligned;
+	/* wake object */
+	_Atomic uint32_t wake_seq cache_aligned; /* futex; +1 at every wake */
+	_Atomic uint32_t sleeping;		 /* enum thread_sleep, published before the last check */
+	int wake_fd;				 /* eventfd for SLEEP_FD, -1 until needed; valid in pid only */
+	struct stack_call call cache_aligned;
+	struct magazine mag;
+};
+
+/* The calling thread's record, made when it has none; NULL when records are exhausted or there is no region.
+ * Not async-signal-safe. */
+struct thread_rec *thread_self_slow(void);
+extern __thread struct thread_rec *thread_self_tls;
+
+static force_inline struct thread_rec *thread_self(void)
+{
+	struct thread_rec *t = thread_self_tls;
+
+	return likely(t != NULL) ? t : thread_self_slow();
+}
+
+/* Called in a forked child: the parent's record is not ours. */
+void thread_after_fork_child(void);
+
+/* Wakes thread t if it sleeps; a system call only then. Any thread, any process (eventfd only within t's own). */
+void thread_wake(struct thread_rec *t);
+
+/* Publishes "about to sleep"; returns the wake sequence to pass to thread_sleep(). The caller then re-checks its
+ * condition (seq_cst both sides), and either calls thread_sleep() or thread_sleep_cancel(). */
+uint32_t thread_sleep_begin(struct thread_rec *t, enum thread_sleep how);
+static force_inline void thread_sleep_cancel(struct thread_rec *t)
+{
+	atomic_store_explicit(&t->sleeping, AWAKE, memory_order_relaxed);
+}
+/* Sleeps until woken or timeout_us passed (UINT64_MAX: for ever), only for SLEEP_FUTEX. 0, -ETIMEDOUT, -EINTR. */
+int thread_sleep(struct thread_rec *t, uint32_t seq, uint64_t timeout_us);
+/* The thread's eventfd, made on demand (high number, close-on-exec); -errno. */
+int thread_wake_fd(struct thread_rec *t);
+
+#endif

@@ -1,0 +1,56 @@
+/* tcp.h - what ip, sock and the loop call of TCP. Owner of the stack only.
+ *
+ * Down-calls come from sock/ (commands already turned into calls); up-calls go to sock/sock_up.h. tcp_input() and the down-calls
+ * never transmit: they set tcb->out_flags and put the TCB on st->tcp_out (tcp_mark_output()); tcp_output_all() runs once a round.
+ */
+#ifndef GZ_TCP_TCP_H
+#define GZ_TCP_TCP_H
+
+#include "tcp/tcb.h"
+
+struct sock;
+struct tcp_info;
+
+struct tcp_state *tcp_state_create(struct stack *st);
+void tcp_state_destroy(struct stack *st);
+
+/* m->data at the TCP header; the IP payload is pkt_len bytes. src/dst of the packet. Takes m. */
+void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, const struct ip_addr *dst, uint8_t tos);
+/* Runs output for every TCB on st->tcp_out. */
+void tcp_output_all(struct stack *st);
+/* A timer of kind TIMER_TCP / _SYN / _TW fired. */
+void tcp_on_timer(struct stack *st, struct wheel_timer *t);
+void tcp_syn_on_timer(struct stack *st, struct wheel_timer *t);
+void tcp_tw_on_timer(struct stack *st, struct wheel_timer *t);
+/* A validated ICMP error about one of our segments. mtu: for "fragmentation needed". hard: RFC 1122 §4.2.3.9 */
+void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const struct ip_addr *remote, uint16_t lport_be,
+		       uint16_t rport_be, uint32_t seq, int err, bool hard, uint32_t mtu);
+
+/* --- down-calls; the TCB is &s->tcb --- */
+
+/* Prepares a fresh TCB (options from s). */
+void tcp_tcb_init(struct stack *st, struct tcb *t);
+/* Active open; laddr/lport/raddr/rport are set in t. The result comes by sock_up_connected() or sock_up_error(). 0, -EADDRNOTAVAIL, -ENOBUFS. */
+int tcp_connect(struct stack *st, struct tcb *t);
+/* Appends data (list of mbufs linked through pkt_meta(m)->q, each with payload off/len) to the send queue; takes them. */
+void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first);
+/* The application consumed data: receive window may have opened. */
+void tcp_on_read(struct stack *st, struct tcb *t);
+/* No more data will come from the application: FIN after what is queued. */
+void tcp_shutdown_send(struct stack *st, struct tcb *t);
+/* The last descriptor is gone. unread: data was not read -> RST (RFC 1122 §4.2.2.13). linger_us: UINT64_MAX none; 0 abort. The
+ * TCB lives on until the peer agrees; then sock_up_closed(). */
+void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us);
+/* RST now; sock_up_closed() follows in this call. */
+void tcp_abort(struct stack *st, struct tcb *t);
+/* Options changed: TCP_NODELAY, TCP_CORK off, keep-alive, ... act on it. */
+void tcp_on_option(struct stack *st, struct tcb *t, int optname);
+void tcp_get_info(struct stack *st, const struct tcb *t, struct tcp_info *out);
+/* True if the 4-tuple is neither a connection nor a TIME_WAIT that must be respected. */
+bool tcp_tuple_is_free(struct stack *st, const struct ip_addr *laddr, uint16_t lport_be, const struct ip_addr *raddr, uint16_t rport_be);
+/* Listener closed: drop its SYN records. */
+void tcp_listen_stop(struct stack *st, struct sock *listener);
+
+const char *tcp_state_name(uint8_t state); /* as gazellectl prints it */
+
+#endif
