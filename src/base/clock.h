@@ -18,6 +18,6 @@ static inline struct timespec clock_us_to_timespec(uint64_t us)
 }
 
 #define US_PER_MS 1000ULL
-#define US_PER_S 1000000ULL
+#define US_PER_S 1000000 /* token for token as in rte_cycles.h, which defines it too */
 
 #endif
