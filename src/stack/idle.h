@@ -29,6 +29,10 @@ void idle_leave(struct thread_rec *self);
 /* Threads of the home, started by boot. */
 int keeper_start(void);
 void keeper_stop(void);
+/* Wakes the keeper if it sleeps. Any thread. */
+void keeper_poke(void);
+/* Called once a second by the keeper (reaping dead clients); set by boot before keeper_start(). */
+extern void (*idle_housekeeping_hook)(void);
 int stack_thread_start(struct stack *st); /* run-to-wakeup */
 void stack_thread_stop(struct stack *st);
 

@@ -63,6 +63,8 @@ struct stack {
 	uint16_t id;	   /* index in shared->stacks */
 	uint16_t nic_read; /* frames per round */
 	uint16_t cmd_budget;
+	struct inbox_node *cmd_backlog; /* taken from cmds, not run yet (the budget of a round) */
+	bool work_left;			/* the last output left something for the next round */
 	struct rte_mempool *pool;
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
 	struct list wake_eps;	  /* epoll instances and ... */
@@ -87,6 +89,7 @@ struct stack {
 	_Atomic uint32_t polled;	      /* +1 per round: lets the keeper see that somebody polls */
 	_Atomic uint64_t watch cache_aligned; /* who sleeps on the device: 0 nobody, else pid << 32 | tid */
 	_Atomic uint32_t asleep;	      /* 1: the watcher (or the pinned thread) sleeps; ring the doorbell */
+	_Atomic uint64_t sleep_until_us;      /* published with asleep: when it will wake by itself */
 	int doorbell_fd;		      /* eventfd made before any fork: wakes the watcher */
 	_Atomic uint64_t next_timer_us;	      /* published when the owner leaves */
 	_Atomic uint32_t waiting_map[32];     /* thread records (by index) that sleep and could take the watch */
@@ -105,11 +108,17 @@ struct shared {
 	uint32_t nb_stacks;
 	enum stack_mode mode;
 	uint32_t spin_us;	/* how long a waiter polls before it sleeps */
+	uint32_t mem_cache_num; /* buffers an application thread may keep */
+	bool stack_sleeps;	/* run-to-wakeup: pinned threads sleep when idle (stack_interrupt, low_power_mode) */
 	_Atomic uint32_t low_power;
-	struct slab socks, items, epolls, epoll_chunks, threads, procs, syn_recs, tw_recs;
+	struct slab socks, items, epolls, epoll_chunks, threads, procs, fdchunks, syn_recs, tw_recs;
 	struct ports *ports;
 	struct ip4_conf ip4;
 	_Atomic uint32_t stopping;
+	/* the keeper (idle.c) */
+	_Atomic uint32_t keeper_asleep;	   /* 1: idle, sleeping until keeper_until_us; poke it */
+	_Atomic uint64_t keeper_until_us;
+	int keeper_fd;			   /* eventfd made before any fork */
 	struct stack stacks[STACK_MAX];
 };
 extern struct shared *gz; /* NULL until boot */
@@ -132,8 +141,9 @@ int stack_engine_init(struct stack *st, uint16_t id, struct netdev *nd, uint16_t
 		      uint64_t now_us);
 void stack_engine_fini(struct stack *st);
 
-/* Creates region, root and slabs (capacities from conn_hint). 0 or -errno. Tests and boot. */
-int shared_create(uint32_t nb_stacks, uint32_t conn_hint, bool huge);
+/* Creates region, root and slabs. max_socks: upper bound of sockets (memory is committed as they are used). 0 or -errno.
+ * Tests and boot. */
+int shared_create(uint32_t nb_stacks, uint32_t max_socks, bool huge);
 void shared_destroy(void);
 
 /* A bad or unwanted packet: counted under its reason and freed. Owner. */

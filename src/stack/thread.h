@@ -51,6 +51,7 @@ struct thread_rec {
 	uint32_t proc;		      /* index of the process record */
 	struct stack *owned;	      /* the stack this thread owns now, NULL: none. Never two. [thread] */
 	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
+	uint64_t held_watches;	      /* stacks whose watch this thread took, see idle.c [thread] */
 	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
 	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
 	_Atomic(void *) pins[THREAD_PINS] cache_aligned;
@@ -73,6 +74,9 @@ static force_inline struct thread_rec *thread_self(void)
 
 	return likely(t != NULL) ? t : thread_self_slow();
 }
+
+/* Gives a record back: by its own thread at exit, or by the home for a thread of a dead process. */
+void thread_release(struct thread_rec *t);
 
 /* Called in a forked child: the parent's record is not ours. */
 void thread_after_fork_child(void);

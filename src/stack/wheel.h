@@ -1,7 +1,7 @@
 /* wheel.h - hierarchical timer wheel, one per stack, ticks of one microsecond.
  *
- * Seven levels of 64 slots (1 us .. 2^42 us ~ 50 days), a bitmap per level: arm and cancel are O(1),
- * advancing costs per expired or cascaded timer, finding the next deadline looks at seven words.
+ * Eleven levels of 64 slots (all of 64 bits), a bitmap per level: arm and cancel are O(1),
+ * advancing costs per expired or cascaded timer, finding the next deadline looks at eleven words.
  * Owner of the stack only. A timer fires at or after its deadline, never before. Callbacks may arm and
  * cancel any timer, their own included.
  */
@@ -10,7 +10,7 @@
 
 #include "base/list.h"
 
-#define WHEEL_LEVELS 7
+#define WHEEL_LEVELS 11
 #define WHEEL_SLOT_BITS 6
 #define WHEEL_SLOTS (1u << WHEEL_SLOT_BITS)
 
