@@ -114,6 +114,7 @@ struct shared {
 	struct slab socks, items, epolls, epoll_chunks, threads, procs, fdchunks, syn_recs, tw_recs;
 	struct ports *ports;
 	struct ip4_conf ip4;
+	_Atomic uint32_t running; /* boot is complete */
 	_Atomic uint32_t stopping;
 	/* the keeper (idle.c) */
 	_Atomic uint32_t keeper_asleep;	   /* 1: idle, sleeping until keeper_until_us; poke it */
