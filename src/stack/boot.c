@@ -99,18 +99,18 @@ static void boot_give_up(bool exit_process)
 int boot_configure(void)
 {
 	struct conf_env env;
-	struct config_report rep;
+	struct conf_report rep;
 	int err;
 
-	config_env_read(&env);
-	config_report_init(&rep);
-	err = config_init(&boot.conf);
+	conf_env_read(&env);
+	conf_report_init(&rep);
+	err = conf_init(&boot.conf);
 	if (!err)
-		err = config_load(&boot.conf, config_path(&env), &rep);
-	config_report_print(&rep);
-	config_report_free(&rep);
+		err = conf_load(&boot.conf, conf_path(&env), &rep);
+	conf_report_print(&rep);
+	conf_report_free(&rep);
 	if (err) {
-		boot_give_up(config_exit_on_failure(&boot.conf, &env));
+		boot_give_up(conf_exit_on_failure(&boot.conf, &env));
 		return err;
 	}
 	boot.ip4 = (struct ip4_conf){
@@ -142,7 +142,7 @@ const struct ip4_conf *boot_ip4(void)
 
 /* --- start --- */
 
-static int boot_eal(struct config_report *rep)
+static int boot_eal(struct conf_report *rep)
 {
 	static struct conf_machine machine; /* large */
 	uint64_t filled[FD_WORDS], before[FD_WORDS * 2];
@@ -150,9 +150,9 @@ static int boot_eal(struct config_report *rep)
 	int err;
 
 	conf_machine_read(&machine);
-	err = config_check_machine(&boot.conf, &machine, rep);
+	err = conf_check_machine(&boot.conf, &machine, rep);
 	if (!err)
-		err = config_eal_args(&boot.conf, &machine, &args, rep);
+		err = conf_eal_args(&boot.conf, &machine, &args, rep);
 	if (err)
 		return err;
 	eal_catch_log();
@@ -163,7 +163,7 @@ static int boot_eal(struct config_report *rep)
 		char text[1024];
 
 		err = rte_errno ? -rte_errno : -EIO;
-		config_report_add(rep, LOG_LEVEL_ERROR,
+		conf_report_add(rep, LOG_LEVEL_ERROR,
 				  "EAL did not start: %s (arguments: %s): it said: %s", strerror(-err),
 				  eal_args_text(&args, text, sizeof(text)), eal_said.len ? eal_said.text : "nothing");
 	} else {
@@ -176,7 +176,7 @@ static int boot_eal(struct config_report *rep)
 	return err;
 }
 
-static int boot_device(struct config_report *rep)
+static int boot_device(struct conf_report *rep)
 {
 	const struct config *c = &boot.conf;
 	uint32_t nb = c->nb_stacks;
@@ -194,13 +194,13 @@ static int boot_device(struct config_report *rep)
 
 	err = pkt_init();
 	if (err) {
-		config_report_add(rep, LOG_LEVEL_ERROR, "packet metadata: no room in the mbuf (%s): another DPDK library uses the dynamic fields",
+		conf_report_add(rep, LOG_LEVEL_ERROR, "packet metadata: no room in the mbuf (%s): another DPDK library uses the dynamic fields",
 				  strerror(-err));
 		return err;
 	}
 	boot.pool = mbuf_pool_create("gz_mbufs", c->mbufs_per_stack * nb, MBUF_DATA_BYTES, c->stack_node[0]);
 	if (!boot.pool) {
-		config_report_add(rep, LOG_LEVEL_ERROR,
+		conf_report_add(rep, LOG_LEVEL_ERROR,
 				  "packet buffers: %u of %u bytes could not be allocated (%s): lower tcp_conn_count or mbuf_count_per_conn, or give more memory",
 				  c->mbufs_per_stack * nb, MBUF_DATA_BYTES, rte_strerror(rte_errno));
 		return -ENOMEM;
@@ -213,7 +213,7 @@ static int boot_device(struct config_report *rep)
 	own_fd_register_new(before, ARRAY_SIZE(before));
 	own_fd_unfill(filled, FD_WORDS);
 	if (err)
-		config_report_add(rep, LOG_LEVEL_ERROR, "%s", why);
+		conf_report_add(rep, LOG_LEVEL_ERROR, "%s", why);
 	return err;
 }
 
@@ -229,7 +229,7 @@ static int boot_eventfd(void)
 	return high;
 }
 
-static int boot_stacks(struct config_report *rep)
+static int boot_stacks(struct conf_report *rep)
 {
 	const struct config *c = &boot.conf;
 	uint32_t max_socks = MAX((uint32_t)c->tcp_conn_count, MIN_SOCKS);
@@ -238,7 +238,7 @@ static int boot_stacks(struct config_report *rep)
 	/* Normal pages: a sparse mapping of huge pages would end in SIGBUS where they run out. */
 	err = shared_create(c->nb_stacks, max_socks, false);
 	if (err) {
-		config_report_add(rep, LOG_LEVEL_ERROR, "shared memory for %u sockets: %s: raise the limit of address space (ulimit -v), or lower tcp_conn_count",
+		conf_report_add(rep, LOG_LEVEL_ERROR, "shared memory for %u sockets: %s: raise the limit of address space (ulimit -v), or lower tcp_conn_count",
 				  max_socks, strerror(-err));
 		return err;
 	}
@@ -270,7 +270,7 @@ static int boot_stacks(struct config_report *rep)
 		err = stack_engine_init(st, (uint16_t)i, boot.nd, (uint16_t)(i % boot.nd->nb_queues), &boot.ip4,
 					clock_now_us());
 		if (err) {
-			config_report_add(rep, LOG_LEVEL_ERROR, "stack %u: %s", i, strerror(-err));
+			conf_report_add(rep, LOG_LEVEL_ERROR, "stack %u: %s", i, strerror(-err));
 			return err;
 		}
 	}
@@ -308,7 +308,7 @@ static void boot_housekeeping(void)
 	}
 }
 
-static int boot_threads(struct config_report *rep)
+static int boot_threads(struct conf_report *rep)
 {
 	int err;
 
@@ -317,25 +317,25 @@ static int boot_threads(struct config_report *rep)
 	for (uint32_t i = 0; !err && gz->mode == RUN_TO_WAKEUP && i < gz->nb_stacks; i++)
 		err = stack_thread_start(&gz->stacks[i]);
 	if (err) {
-		config_report_add(rep, LOG_LEVEL_ERROR, "threads of the stack: %s: raise the limit of processes (ulimit -u)", strerror(-err));
+		conf_report_add(rep, LOG_LEVEL_ERROR, "threads of the stack: %s: raise the limit of processes (ulimit -u)", strerror(-err));
 		return err;
 	}
 	err = ctl_start(&boot.conf);
 	if (err) /* said why; the stack works without */
-		config_report_add(rep, LOG_LEVEL_INFO, "control socket: %s: gazellectl will not find this process", strerror(-err));
+		conf_report_add(rep, LOG_LEVEL_INFO, "control socket: %s: gazellectl will not find this process", strerror(-err));
 	return 0;
 }
 
 static void *boot_thread(void *arg)
 {
-	struct config_report rep;
+	struct conf_report rep;
 	struct thread_rec *self;
 	int err;
 
 	(void)arg;
 	gz_depth++;
 	pthread_setname_np(pthread_self(), "gz-boot");
-	config_report_init(&rep);
+	conf_report_init(&rep);
 	err = boot_eal(&rep);
 	if (!err)
 		err = boot_device(&rep);
@@ -353,8 +353,8 @@ static void *boot_thread(void *arg)
 			}
 		err = boot_threads(&rep);
 	}
-	config_report_print(&rep);
-	config_report_free(&rep);
+	conf_report_print(&rep);
+	conf_report_free(&rep);
 	boot.result = err;
 	return NULL;
 }
@@ -394,12 +394,12 @@ int boot_start(void)
 		gz_leave();
 		return state == BOOT_RUNNING ? 0 : -ENETDOWN;
 	}
-	config_env_read(&env);
+	conf_env_read(&env);
 	err = run_apart(boot_thread);
 	if (!err)
 		err = boot.result;
 	if (err) {
-		boot_give_up(config_exit_on_failure(&boot.conf, &env));
+		boot_give_up(conf_exit_on_failure(&boot.conf, &env));
 	} else {
 		atomic_store_explicit(&gz->running, 1, memory_order_release);
 		atomic_store(&boot.state, BOOT_RUNNING);
