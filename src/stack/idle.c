@@ -110,6 +110,15 @@ static void watch_take_free(struct thread_rec *self)
 	}
 }
 
+/* A watch that nobody holds. Looked at again after waiting_mark(): a watcher that left before it saw our mark leaves it free. */
+static bool watch_is_free(void)
+{
+	for (uint32_t i = 0; i < gz->nb_stacks; i++)
+		if (atomic_load_explicit(&gz->stacks[i].watch, memory_order_seq_cst) == 0)
+			return true;
+	return false;
+}
+
 static void waiting_mark(struct thread_rec *self, bool on)
 {
 	uint32_t index = slab_index(&gz->threads, self);
@@ -273,7 +282,8 @@ int idle_sleep(struct thread_rec *self, struct pollfd *pfds, unsigned n, uint64_
 	if (home)
 		waiting_mark(self, true);
 
-	if ((self->held_watches && !watch_arm(self, &set, now_us)) || ready(arg) || gz_interrupted()) {
+	if ((home && watch_is_free()) || (self->held_watches && !watch_arm(self, &set, now_us)) || ready(arg) ||
+	    gz_interrupted()) {
 		thread_sleep_cancel(self);
 	} else if (!fds) {
 		err = thread_sleep(self, seq, set.until_us == UINT64_MAX ? UINT64_MAX : set.until_us - now_us);
