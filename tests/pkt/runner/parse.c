@@ -1,0 +1,707 @@
+/* parse.c - text of a packet script to events: see script.h. Pure; called by the runner and by a fuzz target. */
+#include "script.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEPTH_MAX 6
+
+struct parser {
+	const char *p, *end;
+	int line;
+	unsigned values; /* bounds memory */
+	struct script *sc;
+	bool failed;
+};
+
+static bool fail(struct parser *ps, const char *fmt, ...) printf_like(2, 3);
+static bool fail(struct parser *ps, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (ps->failed)
+		return false;
+	ps->failed = true;
+	n = snprintf(ps->sc->error, sizeof(ps->sc->error), "%s:%d: ", ps->sc->name, ps->line);
+	va_start(ap, fmt);
+	vsnprintf(ps->sc->error + n, sizeof(ps->sc->error) - (size_t)n, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+/* Skips blanks and comments; with newlines too when nl. */
+static void blanks(struct parser *ps, bool nl)
+{
+	while (ps->p < ps->end) {
+		char c = *ps->p;
+
+		if (c == '\n' && !nl)
+			return;
+		if (c == '\n') {
+			ps->line++;
+			ps->p++;
+		} else if (isspace((unsigned char)c)) {
+			ps->p++;
+		} else if (c == '#' || (c == '/' && ps->end - ps->p > 1 && ps->p[1] == '/')) {
+			while (ps->p < ps->end && *ps->p != '\n')
+				ps->p++;
+		} else if (c == '/' && ps->end - ps->p > 1 && ps->p[1] == '*') {
+			ps->p += 2;
+			while (ps->p < ps->end && !(*ps->p == '*' && ps->end - ps->p > 1 && ps->p[1] == '/')) {
+				ps->line += *ps->p == '\n';
+				ps->p++;
+			}
+			ps->p = ps->end - ps->p >= 2 ? ps->p + 2 : ps->end;
+		} else {
+			return;
+		}
+	}
+}
+
+static bool looking_at(struct parser *ps, const char *text)
+{
+	size_t n = strlen(text);
+
+	blanks(ps, false);
+	return (size_t)(ps->end - ps->p) >= n && !memcmp(ps->p, text, n);
+}
+
+static bool take(struct parser *ps, const char *text)
+{
+	if (!looking_at(ps, text))
+		return false;
+	ps->p += strlen(text);
+	return true;
+}
+
+static bool expect(struct parser *ps, const char *text)
+{
+	return take(ps, text) || fail(ps, "expected \"%s\"", text);
+}
+
+static bool is_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '_';
+}
+
+/* A word at p, not taken; its length. */
+static size_t word(struct parser *ps)
+{
+	size_t n = 0;
+
+	blanks(ps, false);
+	while (ps->p + n < ps->end && is_word(ps->p[n]))
+		n++;
+	return n;
+}
+
+static bool take_word(struct parser *ps, const char *text)
+{
+	size_t n = word(ps);
+
+	if (n != strlen(text) || memcmp(ps->p, text, n))
+		return false;
+	ps->p += n;
+	return true;
+}
+
+static bool number(struct parser *ps, int64_t *out)
+{
+	uint64_t v = 0;
+	unsigned digits = 0, base = 10;
+
+	blanks(ps, false);
+	if (ps->end - ps->p > 2 && ps->p[0] == '0' && ps->p[1] == 'x') {
+		base = 16;
+		ps->p += 2;
+	}
+	for (; ps->p < ps->end; ps->p++, digits++) {
+		int c = tolower((unsigned char)*ps->p), d;
+
+		if (isdigit(c))
+			d = c - '0';
+		else if (base == 16 && c >= 'a' && c <= 'f')
+			d = c - 'a' + 10;
+		else
+			break;
+		if (v > (UINT64_MAX >> 8) / base)
+			return fail(ps, "number too large");
+		v = v * base + (unsigned)d;
+	}
+	*out = (int64_t)v;
+	return digits ? true : fail(ps, "expected a number");
+}
+
+static bool number_max(struct parser *ps, int64_t *out, int64_t max)
+{
+	return number(ps, out) && (*out <= max || fail(ps, "number too large"));
+}
+
+/* Seconds with up to six decimals, to microseconds. */
+static bool seconds(struct parser *ps, int64_t *us)
+{
+	int64_t whole = 0, part = 0, scale = 100000;
+	bool any = false;
+
+	blanks(ps, false);
+	for (; ps->p < ps->end && isdigit((unsigned char)*ps->p); ps->p++, any = true) {
+		whole = whole * 10 + (*ps->p - '0');
+		if (whole > 100000000)
+			return fail(ps, "time too large");
+	}
+	/* "0...0.2": three dots are no decimal point */
+	if (ps->p < ps->end && *ps->p == '.' && !(ps->end - ps->p > 2 && ps->p[1] == '.' && ps->p[2] == '.')) {
+		for (ps->p++; ps->p < ps->end && isdigit((unsigned char)*ps->p); ps->p++, any = true) {
+			part += (*ps->p - '0') * scale;
+			scale /= 10;
+		}
+	}
+	*us = whole * 1000000 + part;
+	return any ? true : fail(ps, "expected a time");
+}
+
+static bool event_time(struct parser *ps, struct event *e)
+{
+	e->until_us = e->done_us = -1;
+	if (take(ps, "*")) {
+		e->when = TIME_ANY;
+		return true;
+	}
+	e->when = take(ps, "+") ? TIME_RELATIVE : TIME_ABSOLUTE;
+	if (!seconds(ps, &e->us))
+		return false;
+	if (take(ps, "~")) {
+		if (take(ps, "+") != (e->when == TIME_RELATIVE))
+			return fail(ps, "both ends of a range must be absolute or relative");
+		return seconds(ps, &e->until_us);
+	}
+	if (take(ps, "...")) {
+		if (take(ps, "+") && e->when != TIME_RELATIVE)
+			return fail(ps, "end is relative, start is not");
+		return seconds(ps, &e->done_us);
+	}
+	return true;
+}
+
+/* --- packets --- */
+
+static bool flags(struct parser *ps, uint8_t *out)
+{
+	static const char names[] = "FSRP.UEW";
+
+	*out = 0;
+	blanks(ps, false);
+	if (take(ps, "-"))
+		return true;
+	if (ps->p >= ps->end || *ps->p == '\n' || !strchr(names, *ps->p))
+		return fail(ps, "expected TCP flags");
+	for (; ps->p < ps->end && *ps->p && !isspace((unsigned char)*ps->p); ps->p++) {
+		const char *n = strchr(names, *ps->p);
+
+		if (!n)
+			return fail(ps, "unknown TCP flag '%c'", *ps->p);
+		*out |= (uint8_t)(1u << (n - names));
+	}
+	return true;
+}
+
+static bool seq_range(struct parser *ps, struct seg *s)
+{
+	int64_t a, b, n;
+
+	if (!number_max(ps, &a, UINT32_MAX) || !expect(ps, ":") || !number_max(ps, &b, UINT32_MAX) || !expect(ps, "(") ||
+	    !number_max(ps, &n, 65535) || !expect(ps, ")"))
+		return false;
+	s->seq = (uint32_t)a;
+	s->len = (uint32_t)n;
+	return (uint32_t)b == (uint32_t)(a + n) || fail(ps, "sequence range and length disagree");
+}
+
+static bool add_kind(struct parser *ps, struct seg_opts *o, uint8_t kind)
+{
+	static const uint8_t bytes[] = { [0] = 1, [1] = 1, [2] = 4, [3] = 3, [4] = 2, [8] = 10 };
+	unsigned n = kind == 5 ? 2 + 8u * o->nsack : bytes[kind];
+
+	for (unsigned i = 0; i < o->nkinds; i++)
+		n += o->kinds[i] == 5 ? 2 + 8u * o->nsack : bytes[o->kinds[i]];
+	if (n > 40 || o->nkinds == sizeof(o->kinds))
+		return fail(ps, "options exceed 40 bytes");
+	o->kinds[o->nkinds++] = kind;
+	return true;
+}
+
+static bool hex_options(struct parser *ps, struct seg_opts *o)
+{
+	blanks(ps, false);
+	while (ps->end - ps->p >= 2 && isxdigit((unsigned char)ps->p[0]) && isxdigit((unsigned char)ps->p[1])) {
+		char b[3] = { ps->p[0], ps->p[1], 0 };
+
+		if (o->raw_len == sizeof(o->raw))
+			return fail(ps, "options exceed 40 bytes");
+		o->raw[o->raw_len++] = (uint8_t)strtoul(b, NULL, 16);
+		ps->p += 2;
+	}
+	return (o->raw_len && o->raw_len % 4 == 0) || fail(ps, "hex options must be a multiple of 4 bytes");
+}
+
+static bool option(struct parser *ps, struct seg_opts *o)
+{
+	int64_t a, b;
+
+	if (take_word(ps, "nop"))
+		return add_kind(ps, o, 1);
+	if (take_word(ps, "eol"))
+		return add_kind(ps, o, 0);
+	if (take_word(ps, "mss")) {
+		if (!number_max(ps, &a, 65535))
+			return false;
+		o->has_mss = true;
+		o->mss = (uint16_t)a;
+		return add_kind(ps, o, 2);
+	}
+	if (take_word(ps, "wscale")) {
+		if (!number_max(ps, &a, 255))
+			return false;
+		o->has_ws = true;
+		o->ws = (uint8_t)a;
+		return add_kind(ps, o, 3);
+	}
+	if (take_word(ps, "sackOK")) {
+		o->has_sackok = true;
+		return add_kind(ps, o, 4);
+	}
+	if (take_word(ps, "sack")) {
+		do {
+			if (o->nsack == 4)
+				return fail(ps, "more than four SACK blocks");
+			if (!number_max(ps, &a, UINT32_MAX) || !expect(ps, ":") || !number_max(ps, &b, UINT32_MAX))
+				return false;
+			o->sack[o->nsack].left = (uint32_t)a;
+			o->sack[o->nsack++].right = (uint32_t)b;
+			blanks(ps, false);
+		} while (ps->p < ps->end && isdigit((unsigned char)*ps->p));
+		return add_kind(ps, o, 5);
+	}
+	if (take_word(ps, "TS")) {
+		if (!take_word(ps, "val") || !number_max(ps, &a, UINT32_MAX) || !take_word(ps, "ecr") ||
+		    !number_max(ps, &b, UINT32_MAX))
+			return fail(ps, "expected \"TS val N ecr N\"");
+		o->has_ts = true;
+		o->tsval = (uint32_t)a;
+		o->tsecr = (uint32_t)b;
+		return add_kind(ps, o, 8);
+	}
+	return fail(ps, "unknown TCP option");
+}
+
+static bool options(struct parser *ps, struct event *e)
+{
+	if (take(ps, "...")) {
+		e->any_opts = true;
+		return expect(ps, ">");
+	}
+	if (take_word(ps, "hex"))
+		return hex_options(ps, &e->seg.opt) && expect(ps, ">");
+	do {
+		if (!option(ps, &e->seg.opt))
+			return false;
+	} while (take(ps, ","));
+	return expect(ps, ">");
+}
+
+static bool tcp_packet(struct parser *ps, struct event *e)
+{
+	struct seg *s = &e->seg;
+	int64_t n;
+
+	s->kind = SEG_TCP;
+	if (!flags(ps, &s->flags) || !seq_range(ps, s))
+		return false;
+	if (take_word(ps, "ack")) {
+		if (!number_max(ps, &n, UINT32_MAX))
+			return false;
+		s->ack = (uint32_t)n;
+	}
+	if (take_word(ps, "win")) {
+		if (!number_max(ps, &n, 65535))
+			return false;
+		s->win = (uint16_t)n;
+		e->has_win = true;
+	}
+	if (take_word(ps, "urg")) {
+		if (!number_max(ps, &n, 65535))
+			return false;
+		s->urg = (uint16_t)n;
+	}
+	if (take(ps, "<") && !options(ps, e))
+		return false;
+	e->bad_sum = take_word(ps, "badsum");
+	return true;
+}
+
+static bool icmp_packet(struct parser *ps, struct event *e)
+{
+	static const struct {
+		const char *word;
+		uint8_t code;
+	} codes[] = { { "net_unreachable", 0 },	 { "host_unreachable", 1 }, { "protocol_unreachable", 2 },
+		      { "port_unreachable", 3 }, { "frag_needed", 4 },	    { "source_route_failed", 5 },
+		      { "admin_prohibited", 13 } };
+	struct seg *s = &e->seg;
+	int64_t n;
+
+	s->kind = SEG_ICMP;
+	if (take_word(ps, "unreachable")) {
+		unsigned i = 0;
+
+		s->icmp_type = 3;
+		while (i < ARRAY_SIZE(codes) && !take_word(ps, codes[i].word))
+			i++;
+		if (i == ARRAY_SIZE(codes))
+			return fail(ps, "unknown ICMP unreachable code");
+		s->icmp_code = codes[i].code;
+		if (take_word(ps, "mtu")) {
+			if (!number_max(ps, &n, 65535))
+				return false;
+			s->icmp_rest = (uint32_t)n;
+		}
+	} else if (take_word(ps, "time_exceeded")) {
+		s->icmp_type = 11;
+	} else if (take_word(ps, "echo_request") || take_word(ps, "echo_reply")) {
+		s->icmp_type = ps->p[-1] == 't' ? 8 : 0;
+		if (!expect(ps, "(") || !number_max(ps, &n, 1400) || !expect(ps, ")"))
+			return false;
+		s->len = (uint32_t)n;
+		return true;
+	} else {
+		return fail(ps, "unknown ICMP message");
+	}
+	e->quoted.kind = SEG_TCP;
+	if (!expect(ps, "["))
+		return false;
+	if (take_word(ps, "udp")) {
+		e->quoted.kind = SEG_UDP;
+		if (!expect(ps, "(") || !number_max(ps, &n, 65507) || !expect(ps, ")"))
+			return false;
+		e->quoted.len = (uint32_t)n;
+	} else {
+		blanks(ps, false);
+		if (ps->p < ps->end && !isdigit((unsigned char)*ps->p) && !flags(ps, &e->quoted.flags))
+			return false;
+		if (!seq_range(ps, &e->quoted))
+			return false;
+	}
+	return expect(ps, "]");
+}
+
+static bool packet(struct parser *ps, struct event *e)
+{
+	static const struct {
+		const char *word;
+		uint8_t tos;
+	} ecn[] = { { "noecn", 0 }, { "ect0", 2 }, { "ect1", 1 }, { "ce", 3 } };
+	int64_t n;
+
+	e->peer = -1;
+	if (take(ps, "@")) {
+		if (!number_max(ps, &n, SCRIPT_PEERS - 1))
+			return false;
+		e->peer = (int)n;
+	}
+	if (take(ps, "[")) {
+		unsigned i = 0;
+
+		while (i < ARRAY_SIZE(ecn) && !take_word(ps, ecn[i].word))
+			i++;
+		if (i == ARRAY_SIZE(ecn))
+			return fail(ps, "expected noecn, ect0, ect1 or ce");
+		e->seg.tos = ecn[i].tos;
+		e->has_tos = true;
+		if (!expect(ps, "]"))
+			return false;
+	}
+	if (take_word(ps, "udp")) {
+		e->seg.kind = SEG_UDP;
+		if (!expect(ps, "(") || !number_max(ps, &n, 1472) || !expect(ps, ")"))
+			return false;
+		e->seg.len = (uint32_t)n;
+		e->bad_sum = take_word(ps, "badsum");
+		return true;
+	}
+	if (take_word(ps, "icmp"))
+		return icmp_packet(ps, e);
+	return tcp_packet(ps, e);
+}
+
+/* --- calls --- */
+
+static void value_free(struct value *v)
+{
+	if (!v)
+		return;
+	for (unsigned i = 0; i < v->count; i++)
+		value_free(v->item[i]);
+	free(v);
+}
+
+static struct value *value(struct parser *ps, unsigned depth);
+
+static bool value_items(struct parser *ps, struct value *v, const char *close, unsigned depth)
+{
+	if (take(ps, close))
+		return true;
+	do {
+		if (v->count == SCRIPT_FIELDS)
+			return fail(ps, "too many items");
+		if (v->kind == VALUE_STRUCT) {
+			size_t n = word(ps);
+
+			if (n == 0 || n >= sizeof(v->name[0]))
+				return fail(ps, "expected a field name");
+			memcpy(v->name[v->count], ps->p, n);
+			ps->p += n;
+			if (!expect(ps, "="))
+				return false;
+		}
+		v->item[v->count] = value(ps, depth + 1);
+		if (!v->item[v->count])
+			return false;
+		v->count++;
+	} while (take(ps, ","));
+	return expect(ps, close);
+}
+
+static bool int_term(struct parser *ps, int64_t *out)
+{
+	bool minus = take(ps, "-");
+	size_t n = word(ps);
+
+	if (n && isdigit((unsigned char)*ps->p)) {
+		if (!number(ps, out))
+			return false;
+	} else if (n && script_constant(ps->p, n, out)) {
+		ps->p += n;
+	} else {
+		return fail(ps, "expected a number or a known name, not \"%.*s\"", (int)MIN(n ? n : 1, 30u),
+			    ps->p < ps->end ? ps->p : "");
+	}
+	if (minus)
+		*out = -*out;
+	return true;
+}
+
+static struct value *value(struct parser *ps, unsigned depth)
+{
+	struct value *v;
+	int64_t n;
+
+	if (depth > DEPTH_MAX || ++ps->values > 65536) {
+		fail(ps, "nested too deeply");
+		return NULL;
+	}
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		abort();
+	if (take(ps, "...")) {
+		v->kind = VALUE_ELLIPSIS;
+	} else if (take(ps, "[")) {
+		v->kind = VALUE_LIST;
+		value_items(ps, v, "]", depth);
+	} else if (take(ps, "{")) {
+		v->kind = VALUE_STRUCT;
+		value_items(ps, v, "}", depth);
+	} else if (take(ps, "\"")) {
+		v->kind = VALUE_ELLIPSIS;
+		while (ps->p < ps->end && *ps->p != '"' && *ps->p != '\n')
+			ps->p++;
+		expect(ps, "\"");
+	} else {
+		v->kind = VALUE_INT;
+		if (int_term(ps, &v->n)) {
+			while (take(ps, "|") && int_term(ps, &n))
+				v->n |= n;
+		}
+	}
+	if (ps->failed) {
+		value_free(v);
+		return NULL;
+	}
+	return v;
+}
+
+static bool call(struct parser *ps, struct event *e)
+{
+	size_t n = word(ps);
+	int64_t err;
+
+	e->kind = EVENT_CALL;
+	if (n == 0 || n >= sizeof(e->call))
+		return fail(ps, "expected <, >, %%{ or a system call");
+	memcpy(e->call, ps->p, n);
+	ps->p += n;
+	if (!expect(ps, "("))
+		return false;
+	if (!take(ps, ")")) {
+		do {
+			if (e->nargs == SCRIPT_ARGS)
+				return fail(ps, "too many arguments");
+			e->arg[e->nargs] = value(ps, 0);
+			if (!e->arg[e->nargs])
+				return false;
+			e->nargs++;
+		} while (take(ps, ","));
+		if (!expect(ps, ")"))
+			return false;
+	}
+	if (!expect(ps, "="))
+		return false;
+	if (take(ps, "..."))
+		e->any_result = true;
+	else if (!int_term(ps, &e->result))
+		return false;
+	n = word(ps);
+	if (n) {
+		if (!script_constant(ps->p, n, &err))
+			return fail(ps, "unknown errno \"%.*s\"", (int)MIN(n, 30u), ps->p);
+		e->err = (int)err;
+		ps->p += n;
+	}
+	if (take(ps, "(")) /* the kernel's words for it */
+		while (ps->p < ps->end && *ps->p != '\n' && *ps->p++ != ')')
+			;
+	return true;
+}
+
+static bool code(struct parser *ps, struct event *e)
+{
+	const char *start = ps->p;
+
+	e->kind = EVENT_CODE;
+	while (ps->end - ps->p >= 2 && !(ps->p[0] == '}' && ps->p[1] == '%')) {
+		ps->line += *ps->p == '\n';
+		ps->p++;
+	}
+	if (ps->end - ps->p < 2)
+		return fail(ps, "%%{ without }%%");
+	e->code = strndup(start, (size_t)(ps->p - start));
+	ps->p += 2;
+	return true;
+}
+
+static bool setting(struct parser *ps)
+{
+	struct script *sc = ps->sc;
+	static const char *const kernel_only[] = { "ip_version", "bind_port", "local_ip", "remote_ip", "gateway_ip",
+						   "netmask_ip", "non_fatal" };
+	struct {
+		const char *name;
+		int64_t *n;
+		bool *b;
+	} known[] = { { "tolerance_usecs", &sc->tolerance_us, NULL }, { "mtu", &sc->mtu, NULL },
+		      { "remote_isn", &sc->remote_isn, NULL },	    { "check_psh", NULL, &sc->check_psh },
+		      { "plain_only", NULL, &sc->plain_only },	    { "offload_only", NULL, &sc->offload_only },
+		      { "no_data_check", NULL, &sc->no_data_check }, { "allow_extra", NULL, &sc->allow_extra } };
+	int64_t v = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!take_word(ps, known[i].name))
+			continue;
+		if (take(ps, "=") && !number_max(ps, &v, UINT32_MAX))
+			return false;
+		if (known[i].n)
+			*known[i].n = v;
+		else
+			*known[i].b = v != 0;
+		return true;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_only); i++)
+		if (take_word(ps, kernel_only[i])) {
+			while (ps->p < ps->end && *ps->p != '\n')
+				ps->p++;
+			return true;
+		}
+	return fail(ps, "unknown option");
+}
+
+static bool event(struct parser *ps, struct event *e)
+{
+	e->line = ps->line;
+	if (!event_time(ps, e))
+		return false;
+	if (take(ps, "<")) {
+		e->kind = EVENT_IN;
+		if (!packet(ps, e))
+			return false;
+	} else if (take(ps, ">")) {
+		e->kind = EVENT_OUT;
+		if (!packet(ps, e))
+			return false;
+	} else if (take(ps, "%{")) {
+		if (!code(ps, e))
+			return false;
+	} else if (!call(ps, e)) {
+		return false;
+	}
+	if (e->done_us >= 0 && e->kind != EVENT_CALL)
+		return fail(ps, "only a system call lasts from ... to");
+	blanks(ps, false);
+	return ps->p >= ps->end || *ps->p == '\n' || fail(ps, "unexpected text after the event");
+}
+
+int script_parse(struct script *sc, const char *name, const char *bytes, size_t n)
+{
+	struct parser ps = { .p = bytes, .end = bytes + n, .line = 1, .sc = sc };
+
+	memset(sc, 0, sizeof(*sc));
+	snprintf(sc->name, sizeof(sc->name), "%s", name);
+	sc->last = &sc->first;
+	sc->tolerance_us = 4000;
+	sc->remote_isn = -1;
+	for (;;) {
+		struct event *e;
+
+		blanks(&ps, true);
+		if (ps.p >= ps.end || ps.failed)
+			break;
+		if (take(&ps, "`")) { /* a shell command for the kernel's side: not for us */
+			while (ps.p < ps.end && *ps.p != '`')
+				ps.line += *ps.p++ == '\n';
+			expect(&ps, "`");
+			continue;
+		}
+		if (take(&ps, "--")) {
+			if (!setting(&ps))
+				break;
+			continue;
+		}
+		if (++sc->nb_events > SCRIPT_EVENTS) {
+			fail(&ps, "more than %d events", SCRIPT_EVENTS);
+			break;
+		}
+		e = calloc(1, sizeof(*e));
+		if (!e)
+			abort();
+		*sc->last = e;
+		sc->last = &e->next;
+		if (!event(&ps, e))
+			break;
+	}
+	return ps.failed ? -1 : 0;
+}
+
+void script_free(struct script *sc)
+{
+	while (sc->first) {
+		struct event *e = sc->first;
+
+		sc->first = e->next;
+		for (unsigned i = 0; i < e->nargs; i++)
+			value_free(e->arg[i]);
+		free(e->code);
+		free(e);
+	}
+	sc->last = &sc->first;
+}

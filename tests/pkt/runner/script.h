@@ -1,0 +1,75 @@
+/* script.h - a packet script in memory, and the parser that makes it.
+ *
+ * The language is a subset of packetdrill's (doc/testing.md has the list), so that a file can be replayed against the kernel.
+ * Ours alone: "@N" before a packet selects the N-th peer (its own port), "badsum" and "<hex 0102..>" make broken
+ * input. The parser takes any bytes: it never reads past the end, bounds its recursion and its memory, and reports
+ * file:line of the first mistake.
+ */
+#ifndef GZ_PKT_SCRIPT_H
+#define GZ_PKT_SCRIPT_H
+
+#include "frame.h"
+
+#include <stdio.h>
+
+#define SCRIPT_ARGS 8
+#define SCRIPT_FIELDS 6
+#define SCRIPT_EVENTS 4096
+#define SCRIPT_PEERS 64
+
+enum value_kind { VALUE_NONE, VALUE_ELLIPSIS, VALUE_INT, VALUE_LIST, VALUE_STRUCT };
+
+/* An argument of a system call: number, "...", [value, ...] or {name = value, ...}; strings are counted only. */
+struct value {
+	enum value_kind kind;
+	int64_t n;
+	uint8_t count;
+	struct value *item[SCRIPT_FIELDS];
+	char name[SCRIPT_FIELDS][16];
+};
+
+enum event_kind { EVENT_IN, EVENT_OUT, EVENT_CALL, EVENT_CODE };
+enum time_kind { TIME_ABSOLUTE, TIME_RELATIVE, TIME_ANY };
+
+struct event {
+	struct event *next;
+	int line;
+	enum event_kind kind;
+	enum time_kind when;
+	int64_t us, until_us; /* until_us >= 0: a packet's range "a~b" */
+	int64_t done_us;      /* >= 0: a blocking call's end "a...b"; same base as us */
+	/* packets */
+	struct seg seg; /* numbers as written; data is NULL */
+	int peer;	/* -1: not given */
+	bool has_win, any_opts, bad_sum, has_tos;
+	struct seg quoted; /* inside an ICMP error */
+	/* calls */
+	char call[24];
+	struct value *arg[SCRIPT_ARGS];
+	uint8_t nargs;
+	int64_t result;
+	int err;	     /* errno expected when result is -1, 0: not said */
+	bool any_result;
+	/* code */
+	char *code;
+};
+
+struct script {
+	char name[256];
+	struct event *first, **last;
+	unsigned nb_events;
+	/* --name=value lines */
+	int64_t tolerance_us, mtu, remote_isn;
+	bool check_psh, plain_only, offload_only, no_data_check, allow_extra;
+	char error[512]; /* "file:line: what" */
+};
+
+/* Parses bytes[0..n). Returns 0, or -1 with sc->error set; script_free() in both cases. */
+int script_parse(struct script *sc, const char *name, const char *bytes, size_t n);
+void script_free(struct script *sc);
+
+/* Value of a name (SOL_SOCKET, EAGAIN, ...); false: unknown. */
+bool script_constant(const char *name, size_t len, int64_t *out);
+const char *script_errno_name(int err);
+
+#endif
