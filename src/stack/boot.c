@@ -44,6 +44,7 @@ static struct {
 	struct netdev *nd;
 	struct rte_mempool *pool;
 	bool eal_up;
+	unsigned nb_nodes;
 	int result;
 } boot;
 
@@ -150,6 +151,7 @@ static int boot_eal(struct conf_report *rep)
 	int err;
 
 	conf_machine_read(&machine);
+	boot.nb_nodes = machine.nb_nodes;
 	err = conf_check_machine(&boot.conf, &machine, rep);
 	if (!err)
 		err = conf_eal_args(&boot.conf, &machine, &args, rep);
@@ -308,10 +310,26 @@ static void boot_housekeeping(void)
 	}
 }
 
+/* app_bind_numa concerns machines with several nodes, and those where app_exclude_cpus takes CPUs away. */
+static void boot_app_cpus(void)
+{
+	const struct config *c = &boot.conf;
+	const struct conf_cpus *near = &c->app_cpus[MAX(c->stack_node[0], 0)];
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (conf_cpus_has(near, cpu))
+			CPU_SET(cpu, &set);
+	if (c->app_bind_numa && (boot.nb_nodes > 1 || c->app_exclude_cpus.count))
+		idle_set_app_cpus(&set);
+}
+
 static int boot_threads(struct conf_report *rep)
 {
 	int err;
 
+	boot_app_cpus();
 	idle_housekeeping_hook = boot_housekeeping;
 	err = keeper_start();
 	for (uint32_t i = 0; !err && gz->mode == RUN_TO_WAKEUP && i < gz->nb_stacks; i++)

@@ -36,6 +36,23 @@ static bool rtc_home(void)
 	return gz->mode == RUN_TO_COMPLETION && stack_is_home();
 }
 
+static cpu_set_t app_cpus;
+static bool app_cpus_set;
+
+void idle_set_app_cpus(const cpu_set_t *cpus)
+{
+	app_cpus = *cpus;
+	app_cpus_set = CPU_COUNT(cpus) > 0;
+}
+
+/* app_bind_numa: a thread that waits for the network belongs near the stack's memory. Once per thread. */
+static cold_path void app_thread_place(struct thread_rec *self)
+{
+	self->placed = true;
+	if (app_cpus_set && stack_is_home())
+		SYS(sched_setaffinity, 0, sizeof(app_cpus), &app_cpus);
+}
+
 unsigned idle_run_stacks(struct thread_rec *self)
 {
 	unsigned done = 0;
@@ -264,6 +281,8 @@ int idle_sleep(struct thread_rec *self, struct pollfd *pfds, unsigned n, uint64_
 	if (now_us >= deadline_us)
 		return -ETIMEDOUT;
 	gz_assert(!self->owned);
+	if (unlikely(!self->placed))
+		app_thread_place(self);
 	set.n = 0;
 	set.until_us = deadline_us;
 	if (home)
@@ -401,6 +420,7 @@ static void *keeper_main(void *arg)
 	self = thread_self();
 	if (!self)
 		return NULL;
+	self->placed = true;
 	while (!atomic_load_explicit(&gz->stopping, memory_order_acquire)) {
 		uint64_t now_us = clock_now_us();
 

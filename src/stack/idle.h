@@ -10,6 +10,8 @@
 
 #include "stack/own.h"
 
+#include <sched.h>
+
 struct pollfd;
 
 /* Run-to-completion in the home: tries to own each stack once and runs one round of it; returns the sum of stack_poll_once()
@@ -25,6 +27,9 @@ int idle_sleep(struct thread_rec *self, struct pollfd *pfds, unsigned n, uint64_
 /* The caller leaves the library wait with work in hand: gives the watch, if it holds it, to another sleeper or the keeper. Cheap when it does
  * not hold it. */
 void idle_leave(struct thread_rec *self);
+
+/* CPUs to which threads that wait are bound at their first sleep (app_bind_numa); boot, before threads. */
+void idle_set_app_cpus(const cpu_set_t *cpus);
 
 /* Threads of the home, started by boot. */
 int keeper_start(void);

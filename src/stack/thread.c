@@ -57,6 +57,7 @@ struct thread_rec *thread_self_slow(void)
 	t->owned = NULL;
 	t->kick_mask = 0;
 	t->held_watches = 0;
+	t->placed = false;
 	t->wake_fd = -1;
 	t->mag.count = 0;
 	t->mag.size = (uint16_t)MIN(gz->mem_cache_num ? gz->mem_cache_num : 32, MAGAZINE_MAX);

@@ -52,6 +52,7 @@ struct thread_rec {
 	struct stack *owned;	      /* the stack this thread owns now, NULL: none. Never two. [thread] */
 	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
 	uint64_t held_watches;	      /* stacks whose watch this thread took, see idle.c [thread] */
+	bool placed;		      /* app_bind_numa was applied [thread] */
 	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
 	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
 	_Atomic(void *) pins[THREAD_PINS] cache_aligned;
