@@ -71,6 +71,8 @@ struct netdev {
 	uint64_t rx_offloads;
 	uint32_t tso_max_bytes;	   /* largest TSO payload per frame, 0: no TSO */
 	uint16_t tx_max_segs;	   /* mbufs per frame, 1: linear only */
+	bool tso_sum_has_len;	   /* frames to segment leave with the length in the pseudo-header sum (kernel, virtio) */
+	uint64_t tx_fix;	   /* RTE_MBUF_F_TX_* that netdev_tx() takes care of in software */
 	_Atomic bool link_up;
 	_Atomic uint32_t link_changes;
 	struct netdev_queue queues[NETDEV_MAX_QUEUES];
@@ -103,6 +105,19 @@ struct netdev_request {
  * failed: why: what to do" to err. 0 or -errno. After EAL. */
 int netdev_open(struct netdev **out, const struct netdev_request *req, char *err, size_t err_bytes);
 void netdev_close(struct netdev *nd);
+
+/* Receive-side scaling as the device does it, read back from it. */
+#define NETDEV_RETA_MAX 512
+struct netdev_rss {
+	bool valid;
+	uint8_t key[64];
+	uint8_t key_len;
+	uint16_t reta_size;
+	uint16_t reta[NETDEV_RETA_MAX]; /* hash % reta_size -> queue */
+	uint64_t hash_types;		/* RTE_ETH_RSS_* in effect */
+};
+/* False: the device does not say (one queue, kernel fanout, no RSS). */
+bool netdev_get_rss(const struct netdev *nd, struct netdev_rss *out);
 /* True if `device` names an interface that the kernel drives (so EAL needs no PCI port for it). Before EAL. */
 bool netdev_is_kernel_interface(const char *device, char *ifname, size_t ifname_bytes);
 

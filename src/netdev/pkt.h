@@ -24,6 +24,7 @@ struct pkt_meta {
 };
 
 extern int pkt_meta_offset; /* set once by pkt_init() */
+extern unsigned pkt_pool_fallbacks; /* pools made without "lf_stack" because the plug-in is missing */
 
 static force_inline struct pkt_meta *pkt_meta(struct rte_mbuf *m)
 {
@@ -49,6 +50,7 @@ struct pkt_tx {
 	uint16_t port_be;
 	uint8_t tos, ttl;
 	uint32_t ifindex;
+	uint32_t local_be; /* received: IPv4 destination (IP_PKTINFO) */
 };
 _Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
 
