@@ -22,6 +22,12 @@ static force_inline uint16_t csum_fold(uint64_t sum)
 	return (uint16_t)sum;
 }
 
+/* Is a sum over data that includes its checksum field right? */
+static force_inline bool csum_ok(uint64_t sum)
+{
+	return csum_fold(sum) == 0xffff;
+}
+
 /* a + b with end-around carry. */
 static force_inline uint64_t csum_add(uint64_t a, uint64_t b)
 {

@@ -15,6 +15,12 @@ static force_inline bool mbuf_writable(const struct rte_mbuf *m)
 	return RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1;
 }
 
+/* The flags that describe the buffer, not the packet: they survive when a packet's flags are set anew. */
+static force_inline uint64_t mbuf_kept_flags(const struct rte_mbuf *m)
+{
+	return m->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
+}
+
 /* Whole chain writable, its mbufs held by nobody else? */
 static inline bool mbuf_chain_writable(const struct rte_mbuf *m)
 {

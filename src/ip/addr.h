@@ -42,4 +42,14 @@ static force_inline bool ip_addr_is_any(const struct ip_addr *a)
 }
 static force_inline uint32_t ip_addr_get_v4(const struct ip_addr *a) { return a->w[3]; }
 
+static force_inline bool ip4_is_multicast(uint32_t addr_be)
+{
+	return (addr_be & htonl(0xf0000000)) == htonl(0xe0000000);
+}
+
+static force_inline bool ip4_is_loopback_net(uint32_t addr_be)
+{
+	return (addr_be & htonl(0xff000000)) == htonl(0x7f000000);
+}
+
 #endif

@@ -12,7 +12,10 @@ void eth_input_burst(struct stack *st, struct rte_mbuf **m, uint16_t n);
  * hint: in/out cache of the neighbour's index + 1 (0: none), so that a connection looks up once; may be NULL. */
 void link_output(struct stack *st, struct rte_mbuf *m, uint32_t next_hop_be, uint32_t *hint);
 
-/* neigh.c: cache with the states of RFC 4861 */
+/* Tags frames with this VLAN id and accepts no others; <= 0 or 4095: untagged. After neigh_table_create(), at boot. */
+void link_set_vlan(struct stack *st, int vlan_id);
+
+/* neigh.c: cache with the states of RFC 4861; capacity at most 65,534 */
 struct neigh_table *neigh_table_create(struct stack *st, uint32_t capacity);
 void neigh_table_destroy(struct stack *st, struct neigh_table *t);
 /* Forward progress of the protocol above (TCP ACK of new data): the neighbour is reachable (RFC 4861 §7.3.1). */

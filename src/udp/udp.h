@@ -6,11 +6,14 @@
 
 struct sock;
 
-/* m->data at the UDP header, m->l3_len bytes of IP header in front of it. Takes m. */
+/* m->data at the UDP header (contiguous), m->l3_len bytes of IP header in front of it. Takes m. */
 void udp_input(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uint32_t dst_be);
-/* Sends one datagram: m holds the payload, pkt_tx(m)->addr/port_be/tos/ttl say where and how. Takes m. 0 or -errno. */
+/* Sends one datagram: m holds the payload (a chain if long; PKT_HEADROOM in front of the first segment), pkt_tx(m)->addr/port_be/tos/ttl
+ * say where and how; s is bound to a port. From the stack's address. Takes m. 0, -EMSGSIZE (over 65,507 bytes,
+ * or over the path's MTU with IP_MTU_DISCOVER), -EACCES (broadcast without SO_BROADCAST), -ENETUNREACH, -EINVAL (port 0), -ENOBUFS. */
 int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m);
-/* An ICMP error about a datagram we sent; quoted: the UDP header it quotes. */
-void udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint16_t sport_be, uint16_t dport_be, int err);
+/* An ICMP error about a datagram we sent; addresses and ports of its own header, ours is the source. Returns whether a socket of
+ * ours sends there (else the error is not believed). */
+bool udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint16_t sport_be, uint16_t dport_be, int err, bool hard);
 
 #endif
