@@ -90,6 +90,12 @@ static force_inline uint16_t netdev_tx_room(const struct netdev *nd, uint16_t qu
 	return (uint16_t)(2 * NETDEV_BURST - nd->queues[queue].txq_len);
 }
 
+/* Does the device put in m->vlan_tci when RTE_MBUF_F_TX_VLAN is set? (bit 0: RTE_ETH_TX_OFFLOAD_VLAN_INSERT) */
+static force_inline bool netdev_inserts_vlan(const struct netdev *nd)
+{
+	return nd->tx_offloads & 1;
+}
+
 /* What boot asks for; filled from the configuration. */
 struct netdev_request {
 	const char *device;	   /* "devices" key: MAC, PCI address, kernel interface, vdev name; NULL: the only port */
