@@ -2,6 +2,8 @@
 #include "memdev.h"
 #include "vclock.h"
 
+#include "netdev/backend.h"
+
 #include <rte_ethdev.h>
 #include <stdlib.h>
 
@@ -332,6 +334,7 @@ void memdev_apply(struct memdev *d)
 						    RTE_ETH_RX_OFFLOAD_UDP_CKSUM :
 					    0;
 	nd->tx_max_segs = d->conf.linear_only ? 1 : 40;
+	nd->tx_fix = tx_fixup_mask(nd);
 	atomic_store(&nd->mtu, d->conf.mtu ? d->conf.mtu : 1500);
 }
 
