@@ -15,6 +15,7 @@
 #include "stack/idle.h"
 #include "stack/proc.h"
 #include "stack/steer.h"
+#include "stack/via.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -143,6 +144,24 @@ const struct ip4_conf *boot_ip4(void)
 
 /* --- start --- */
 
+/* One process per device and address. */
+static int boot_lock_device(struct conf_report *rep)
+{
+	char addr[INET_ADDRSTRLEN];
+	int pid = 0, err = ctl_device_lock(&boot.conf, &pid);
+
+	if (err == -EBUSY) {
+		inet_ntop(AF_INET, &boot.ip4.addr_be, addr, sizeof(addr));
+		conf_report_add(rep, LOG_LEVEL_ERROR,
+				"device %s with address %s is used by process %d: stop it, or give this one another device or host_addr",
+				boot.conf.devices[0] ? boot.conf.devices : "(the only port)", addr, pid);
+		return err;
+	}
+	if (err)
+		conf_report_add(rep, LOG_LEVEL_INFO, "run directory: %s: a second process on this device would not be noticed", strerror(-err));
+	return 0;
+}
+
 static int boot_eal(struct conf_report *rep)
 {
 	static struct conf_machine machine; /* large */
@@ -155,8 +174,12 @@ static int boot_eal(struct conf_report *rep)
 	err = conf_check_machine(&boot.conf, &machine, rep);
 	if (!err)
 		err = conf_eal_args(&boot.conf, &machine, &args, rep);
-	if (err)
+	if (!err)
+		err = boot_lock_device(rep);
+	if (err) {
+		eal_args_free(&args);
 		return err;
+	}
 	eal_catch_log();
 	own_fd_fill_below(filled, FD_WORDS);
 	own_fd_snapshot(before, ARRAY_SIZE(before));
@@ -260,6 +283,8 @@ static int boot_stacks(struct conf_report *rep)
 	}
 	for (uint32_t i = 0; i < c->nb_stacks; i++) {
 		struct stack *st = &gz->stacks[i];
+		struct netdev *nd = boot.nd;
+		uint16_t queue = (uint16_t)i;
 
 		st->lcore_id = RTE_MAX_LCORE - 1 - i;
 		st->cpu = c->pin_stacks ? c->cpus.list[i] : -1;
@@ -269,8 +294,13 @@ static int boot_stacks(struct conf_report *rep)
 		st->doorbell_fd = boot_eventfd();
 		if (st->doorbell_fd < 0)
 			return st->doorbell_fd;
-		err = stack_engine_init(st, (uint16_t)i, boot.nd, (uint16_t)(i % boot.nd->nb_queues), &boot.ip4,
-					clock_now_us());
+		if (i >= boot.nd->nb_queues) { /* more stacks than queues: fed and served by the others */
+			nd = via_create(boot.nd, &gz->stacks[i % boot.nd->nb_queues], (uint16_t)i);
+			queue = 0;
+			if (!nd)
+				return -ENOMEM;
+		}
+		err = stack_engine_init(st, (uint16_t)i, nd, queue, &boot.ip4, clock_now_us());
 		if (err) {
 			conf_report_add(rep, LOG_LEVEL_ERROR, "stack %u: %s", i, strerror(-err));
 			return err;
@@ -464,6 +494,7 @@ void boot_stop(void (*close_all)(void))
 		return;
 	gz_depth++;
 	self = thread_self();
+	ctl_stop(); /* its views wait for the stacks */
 	if (close_all)
 		close_all();
 	until_us = clock_now_us() + EXIT_LINGER_US;
@@ -473,7 +504,6 @@ void boot_stop(void (*close_all)(void))
 		if (!idle_run_stacks(self))
 			SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
 	}
-	ctl_stop();
 	keeper_stop();
 	for (uint32_t i = 0; gz->mode == RUN_TO_WAKEUP && i < gz->nb_stacks; i++)
 		stack_thread_stop(&gz->stacks[i]);

@@ -13,6 +13,7 @@
  * Timers: the owner, leaving, compares the next deadline with the published time-out of whoever sleeps (own.c).
  */
 #include "stack/idle.h"
+#include "stack/steer.h"
 #include "base/clock.h"
 #include "base/ownfd.h"
 #include "posix/sigdefer.h"
@@ -84,6 +85,8 @@ static int stack_wait_fd(const struct stack *st)
 static bool stack_has_work(struct stack *st, uint64_t now_us)
 {
 	if (!inbox_empty(&st->cmds) || atomic_load_explicit(&st->next_timer_us, memory_order_seq_cst) <= now_us)
+		return true;
+	if (gz->nb_stacks > 1 && steer_waits(st))
 		return true;
 	return st->nd->ops->rx_pending && st->nd->ops->rx_pending(st->nd, st->queue);
 }
@@ -227,7 +230,7 @@ static void sleep_collect(struct sleep_set *set, unsigned from)
 	for (unsigned i = from; i < set->n; i++) {
 		struct stack *st = set->of[i];
 
-		if (!(set->fds[i].revents & POLLIN))
+		if (!set->fds[i].revents)
 			continue;
 		if (!st || set->fds[i].fd == st->doorbell_fd)
 			eventfd_drain(set->fds[i].fd);
@@ -401,8 +404,12 @@ static void keeper_housekeeping(uint64_t now_us, uint64_t *last_us)
 	if (now_us - *last_us < HOUSEKEEPING_US)
 		return;
 	*last_us = now_us;
-	if (gz->stacks[0].nd->ops->housekeeping)
-		gz->stacks[0].nd->ops->housekeeping(gz->stacks[0].nd);
+	for (uint32_t i = 0; i < gz->nb_stacks; i++) {
+		struct netdev *nd = gz->stacks[i].nd;
+
+		if (nd->ops->housekeeping && (i == 0 || nd != gz->stacks[0].nd))
+			nd->ops->housekeeping(nd);
+	}
 	if (idle_housekeeping_hook)
 		idle_housekeeping_hook();
 }
@@ -504,6 +511,7 @@ static void stack_thread_sleep(struct stack *st)
 		st->nd->ops->irq_enable(st->nd, st->queue, true);
 	atomic_exchange_explicit(&st->asleep, 1, memory_order_seq_cst);
 	if (inbox_empty(&st->cmds) && !st->work_left && !atomic_load(&gz->stopping) &&
+	    !(gz->nb_stacks > 1 && steer_waits(st)) &&
 	    !(st->nd->ops->rx_pending && st->nd->ops->rx_pending(st->nd, st->queue))) {
 		st->stats.sleeps++;
 		if (sleep_poll(set.fds, set.n, now_us, set.until_us) > 0)

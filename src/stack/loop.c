@@ -7,6 +7,7 @@
 #include "sock/sock_up.h"
 #include "stack/own.h"
 #include "stack/steer.h"
+#include "stack/via.h"
 #include "tcp/tcp.h"
 
 #include <rte_malloc.h>
@@ -68,7 +69,7 @@ static unsigned stack_receive(struct stack *st)
 		n = steer_take(st, m, NETDEV_BURST);
 		if (n)
 			eth_input_burst(st, m, n);
-		total += n;
+		total += n + via_carry(st);
 	}
 	return total;
 }

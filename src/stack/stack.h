@@ -97,7 +97,8 @@ struct stack {
 	uint32_t lcore_id;  /* DPDK lcore id that goes with ownership */
 	int cpu;	    /* pinned CPU in run-to-wakeup, -1 */
 	uint32_t tid;	    /* stack thread, or 0 */
-	struct rte_ring *steer[STACK_MAX]; /* from stack i to this one; NULL where not needed */
+	struct rte_ring *steer[STACK_MAX]; /* received frames from stack i to this one; NULL where not needed */
+	struct rte_ring *via[STACK_MAX];   /* frames that stack i, which has no device queue, wants this one to send */
 } cache_aligned;
 
 struct ports; /* sock/ports.h: bind name space and listener tables, shared by all stacks */

@@ -93,6 +93,14 @@ uint16_t steer_take(struct stack *st, struct rte_mbuf **m, uint16_t n)
 	return got;
 }
 
+bool steer_waits(const struct stack *st)
+{
+	for (uint32_t i = 0; i < gz->nb_stacks; i++)
+		if ((st->steer[i] && !rte_ring_empty(st->steer[i])) || (st->via[i] && !rte_ring_empty(st->via[i])))
+			return true;
+	return false;
+}
+
 int steer_create(void)
 {
 	for (uint32_t to = 0; to < gz->nb_stacks; to++)

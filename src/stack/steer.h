@@ -36,6 +36,8 @@ static force_inline uint32_t steer_stack(const struct ip_addr *a, uint16_t aport
 uint16_t steer_burst(struct stack *st, struct rte_mbuf **m, uint16_t n);
 /* Takes frames that other stacks passed to st; at most n. Owner. */
 uint16_t steer_take(struct stack *st, struct rte_mbuf **m, uint16_t n);
+/* Does a frame wait in st's rings? Any thread. */
+bool steer_waits(const struct stack *st);
 /* Rings between all pairs of stacks; boot. 0 or -ENOMEM. */
 int steer_create(void);
 
