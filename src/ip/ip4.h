@@ -42,6 +42,9 @@ struct ip4_tx {
  * destinations loop back through the stack's own input by st's loopback queue (bounded). */
 int ip4_output(struct stack *st, struct rte_mbuf *m, const struct ip4_tx *tx, struct ip_route *route);
 
+/* The peer acknowledged new data: the neighbour on the way is reachable (RFC 4861 §7.3.1). */
+void ip4_confirm(struct stack *st, const struct ip_route *route);
+
 /* Sends a packet from the reply list: IP header already complete. Takes m. */
 void ip4_output_reply(struct stack *st, struct rte_mbuf *m);
 

@@ -358,3 +358,9 @@ void ip4_output_reply(struct stack *st, struct rte_mbuf *m)
 	}
 	link_output(st, m, next_hop_be, NULL);
 }
+
+void ip4_confirm(struct stack *st, const struct ip_route *route)
+{
+	if (route->neigh_hint)
+		neigh_confirm(st, route->neigh_hint);
+}

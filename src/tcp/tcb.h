@@ -1,7 +1,7 @@
 /* tcb.h - the transmission control block: everything TCP knows about one connection.
  *
- * Embedded in struct sock (one slab object, one TLB page); touched by the owner of its stack only. The fields that a
- * predicted segment needs come first. Names are those of RFC 9293 §3.3.1.
+ * Embedded in struct sock (one slab object, one TLB page); touched by the owner of its stack only. Lines 0 and 1 hold what a
+ * predicted segment needs in both directions. Names are those of RFC 9293 §3.3.1. Offsets in the send queue are sequence numbers.
  */
 #ifndef GZ_TCP_TCB_H
 #define GZ_TCP_TCB_H
@@ -31,25 +31,175 @@ enum tcp_conn_state {
 /* what output must do; set by input, timers and commands, acted on by tcp_output() (rule 2: input marks, output sends) */
 #define TCP_OUT_ACK_NOW 0x01u	/* an ACK must leave in this round */
 #define TCP_OUT_DATA 0x02u	/* data may be sendable */
-#define TCP_OUT_SYN 0x04u
-#define TCP_OUT_RST 0x08u
-#define TCP_OUT_REXMIT 0x10u
+#define TCP_OUT_SYN 0x04u	/* (re)send SYN or SYN-ACK */
+#define TCP_OUT_RST 0x08u	/* not used by TCBs: a reset leaves as a ready packet, the TCB is gone by then */
+#define TCP_OUT_REXMIT 0x10u	/* one lost segment goes out whatever cwnd says */
 #define TCP_OUT_PROBE 0x20u	/* zero-window or keep-alive probe */
-#define TCP_OUT_FIN 0x40u
+#define TCP_OUT_FIN 0x40u	/* retransmit the FIN */
+#define TCP_OUT_PUSH 0x80u	/* what Nagle, cork or SWS avoidance held back goes now */
 
-struct tcb;
-/* The rest of this file belongs to the TCP engine: see the grouping by cache line below. */
-struct tcb {
-	/* line 0: key and chain */
-	struct ip_addr laddr, raddr;
-	uint16_t lport_be, rport_be;
-	uint32_t hash;
-	uint32_t hash_next; /* index + 1 of the next connection in the bucket */
-	uint8_t state;	    /* enum tcp_conn_state */
-	uint8_t out_flags;  /* TCP_OUT_* */
-	uint8_t stack_id;
-	uint8_t spare;
-	/* the TCP engine adds its fields here */
+/* Why a segment may not take the predicted path; 0: it may. */
+#define TCP_SLOW_STATE 0x01u	/* not ESTABLISHED */
+#define TCP_SLOW_OOO 0x02u	/* out-of-order data waits, or a FIN beyond a hole */
+#define TCP_SLOW_LOSS 0x04u	/* duplicate ACKs, SACKed or lost segments, recovery */
+#define TCP_SLOW_URG 0x08u	/* urgent data pending */
+#define TCP_SLOW_CLOSED 0x10u	/* the application closed: data must be answered by RST */
+
+/* tcb->opts: agreed in the handshake */
+#define TCP_OPT_TS 0x01u
+#define TCP_OPT_WS 0x02u
+#define TCP_OPT_SACK 0x04u
+
+/* tcb->ca_state */
+enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_RECOVERY, TCP_CA_LOSS };
+
+/* Deadlines of one connection; one wheel timer stands for all (timer.c). */
+enum tcp_deadline {
+	TCP_AT_REXMIT, /* retransmission or persist (tcb->persist) */
+	TCP_AT_DELACK,
+	TCP_AT_KEEP,
+	TCP_AT_MISC, /* FIN_WAIT_2 of an orphan, cork ceiling, linger */
+	TCP_AT_COUNT,
 };
+#define TCP_NEVER UINT64_MAX
+
+struct tcp_sack_block {
+	uint32_t start, end;
+};
+
+/* The 4-tuple and its place in a table of tcp/table.h; first in TCBs, SYN records and TIME_WAIT records. */
+#define TCP_KEY_FIELDS                                                                                       \
+	struct ip_addr laddr, raddr;                                                                         \
+	uint16_t lport_be, rport_be;                                                                         \
+	uint32_t hash;                                                                                       \
+	uint32_t hash_next /* index + 1 of the next in the bucket */
+
+struct tcp_key {
+	TCP_KEY_FIELDS;
+};
+
+#define TCP_CC_PRIV_BYTES 56
+
+struct tcb {
+	/* --- line 0: key, state, the sequence numbers of prediction --- */
+	union {
+		struct tcp_key key;
+		struct {
+			TCP_KEY_FIELDS;
+			/* in what would be the key's padding */
+			uint8_t state;	   /* enum tcp_conn_state */
+			uint8_t out_flags; /* TCP_OUT_* */
+			uint8_t stack_id;
+			uint8_t opts; /* TCP_OPT_* */
+		};
+	};
+	uint32_t slow; /* TCP_SLOW_* */
+	uint32_t rcv_nxt;
+	uint32_t snd_una;
+	uint32_t snd_nxt; /* next byte never sent; retransmission does not pull it back */
+
+	/* --- line 1: both directions --- */
+	uint32_t rcv_adv;      /* right edge of the window that was offered; never moves left */
+	uint32_t last_ack_sent; /* RCV.NXT as last told (RFC 7323 §4.3); left edge for acceptance */
+	uint32_t snd_wnd;      /* peer's window in bytes */
+	uint32_t snd_wl1;      /* SEG.SEQ of the last window update */
+	uint32_t snd_end;      /* after the last queued byte */
+	uint32_t ts_recent;
+	uint32_t cwnd;	  /* bytes */
+	uint32_t last_rcv_ms; /* when the peer was last heard, now_us >> 10 */
+	struct rte_mbuf *sq_head; /* first unacknowledged mbuf */
+	struct rte_mbuf *sq_next; /* first never sent */
+	struct rte_mbuf *sq_tail;
+	uint16_t mss;	  /* payload of a full segment, timestamps taken off */
+	uint16_t rcv_mss; /* what the peer seems to use */
+	uint8_t snd_wscale, rcv_wscale;
+	uint8_t ca_state; /* enum tcp_recovery_state */
+	uint8_t quick;	  /* ACKs still to be sent at once */
+
+	/* --- line 2: output and timing --- */
+	struct list out_node; /* on st->tcp_out */
+	uint64_t deadline[TCP_AT_COUNT];
+	uint32_t ts_off;
+	uint32_t rto_us;
+	uint32_t rtt_seq; /* the next RTT sample is taken when this is acknowledged */
+	uint32_t max_snd_wnd;
+
+	/* --- cold from here, but for the congestion control --- */
+	struct wheel_timer timer;
+	uint32_t srtt_us, rttvar_us, min_rtt_us;
+	uint8_t backoff;   /* doublings of the RTO, or of the persist interval */
+	uint8_t persist;   /* deadline[TCP_AT_REXMIT] is the persist timer */
+	uint8_t fin_queued; /* FIN follows snd_end */
+	uint8_t fin_sent;
+	uint8_t fin_lost;
+	uint8_t app_closed; /* the last descriptor is gone */
+	uint8_t more;	    /* MSG_MORE on the last append: hold a partial segment */
+	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
+	uint32_t rcv_fin_seq;
+	uint32_t iss, irs;
+	uint32_t snd_sml;  /* end of the last small segment sent (Minshall) */
+	uint32_t snd_up;   /* one past the urgent byte */
+	uint32_t rcv_up;   /* sequence number of the urgent byte */
+	uint8_t urg_out;   /* snd_up is ahead of snd_una */
+	uint8_t urg_in;	   /* rcv_up is valid and not yet passed */
+	uint8_t probes;	   /* unanswered keep-alive or zero-window probes */
+	uint8_t pingpong;  /* request-response traffic: ACKs ride on data */
+	uint16_t mss_offered; /* our MSS option */
+	uint16_t mss_peer;    /* peer's MSS option */
+	uint64_t ts_recent_us; /* when ts_recent was set (RFC 7323 §5.5) */
+	uint64_t rexmit_since_us; /* first timeout of the present run; 0: none */
+	uint64_t last_snd_us;	  /* last data transmission */
+	uint64_t oow_ack_us;	  /* last ACK for an unacceptable segment */
+	struct ip_route route;
+
+	/* congestion control and recovery */
+	const struct tcp_cc_ops *cc;
+	uint32_t ssthresh;
+	uint32_t recover;    /* recovery point */
+	uint32_t sacked_out; /* bytes; without SACK: duplicate ACKs in bytes */
+	uint32_t lost_out, rexmit_out;
+	uint32_t sack_high;  /* highest sequence number SACKed */
+	uint32_t lost_below; /* sacked bytes below lost_seq, see sack.c */
+	uint32_t lost_seq;   /* everything unsacked below is marked lost or judged not lost */
+	struct rte_mbuf *lost_hint;   /* the mbuf at lost_seq */
+	struct rte_mbuf *rexmit_hint; /* nothing before it waits for retransmission */
+	struct rte_mbuf *sack_hint;   /* where the last SACK walk ended */
+	struct tcp_sack_block sack_seen[4]; /* blocks of the last ACK: repeats cost nothing */
+	uint16_t dupacks;
+	uint8_t reordering;   /* duplicate threshold in segments, RFC 5681: 3 */
+	uint8_t cwnd_limited; /* output stopped for cwnd since the last ACK */
+	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction, for undo */
+	uint32_t undo_seq;  /* undo is possible while snd_una is before the recovery point; snd_una at reduction */
+	uint32_t undo_rexmit; /* retransmitted segments not yet reported as duplicates */
+	uint32_t rexmit_ts;   /* timestamp of the first retransmission (RFC 3522) */
+	uint64_t delivered;   /* bytes ever acknowledged or SACKed */
+	uint64_t delivered_us;
+	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
+
+	/* out-of-order queue (reass.c) */
+	struct rte_mbuf *ooo_head;  /* first mbuf of the first run */
+	uint32_t ooo_true_bytes;
+	uint16_t ooo_runs;
+	uint8_t rcv_sack_n;
+	uint8_t dsack_pending;
+	struct tcp_sack_block rcv_sack[4]; /* most recent first (RFC 2018 §4) */
+	struct tcp_sack_block dsack;
+
+	/* receive buffer tuning (drs.c) */
+	uint32_t drs_rtt_us, drs_rtt_seq;
+	uint64_t drs_rtt_at_us, drs_at_us, drs_read;
+	uint32_t drs_space;
+	uint32_t rto_min_us;
+
+	/* counters for tcp_info */
+	uint32_t total_rexmit, segs_in, segs_out, data_segs_in, data_segs_out, ooo_in, dsack_in;
+	uint32_t syn_retrans;
+	uint64_t bytes_rexmit, bytes_sent;
+	_Atomic uint32_t syn_qlen; /* listener: SYN records that lead here [any stack] */
+} cache_aligned;
+
+_Static_assert(offsetof(struct tcb, rcv_adv) == 64, "key and prediction fill line 0");
+_Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predicted segment needs");
+_Static_assert(sizeof(struct tcb) <= 768, "a connection costs about a kilobyte all told");
 
 #endif

@@ -11,6 +11,11 @@
 struct sock;
 struct tcp_info;
 
+/* Object sizes for the slabs that boot lays out. */
+extern const uint32_t tcp_syn_rec_bytes, tcp_tw_rec_bytes;
+/* sizeof(struct tcp_info) as tcp_get_info() fills it: that of <linux/tcp.h>, longer than the C library's. */
+extern const uint32_t tcp_info_bytes;
+
 struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
 
@@ -34,6 +39,8 @@ void tcp_tcb_init(struct stack *st, struct tcb *t);
 int tcp_connect(struct stack *st, struct tcb *t);
 /* Appends data (list of mbufs linked through pkt_meta(m)->q, each with payload off/len) to the send queue; takes them. */
 void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first);
+/* The last byte queued is urgent (MSG_OOB): the urgent pointer points behind it (RFC 9293 §3.8.5, RFC 6093). */
+void tcp_send_urgent(struct stack *st, struct tcb *t);
 /* The application consumed data: receive window may have opened. */
 void tcp_on_read(struct stack *st, struct tcb *t);
 /* No more data will come from the application: FIN after what is queued. */

@@ -1,0 +1,187 @@
+/* ack.c - acknowledgements: what leaves the retransmission queue, the peer's window, RTT samples, and whom to tell (RFC 9293
+ * §3.10.7.4, RFC 5681, RFC 6298, RFC 7323 §4). Called by input.c (predicted) and slow.c; calls sack, recovery, the congestion
+ * control and sock. Owner of the stack.
+ */
+#include "tcp/tcp_int.h"
+
+/* Frees what `ack` covers. simple: no mbuf carries marks of the scoreboard and no hint is set. */
+static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t ack, struct tcp_ack *a, bool simple)
+{
+	struct rte_mbuf *m = t->sq_head;
+
+	while (m && m != t->sq_next) {
+		struct pkt_meta *p = pkt_meta(m);
+		struct pkt_tx *x = pkt_tx(m);
+		struct rte_mbuf *next;
+
+		if (unlikely(seq_gt(p->seq + p->len, ack))) {
+			uint32_t part = ack - p->seq;
+
+			if (seq_gt(ack, p->seq)) {
+				if (!simple)
+					tcp_scoreboard_trim(t, m, part);
+				p->seq += part;
+				p->off = (uint16_t)(p->off + part);
+				p->len = (uint16_t)(p->len - part);
+				t->delivered += part;
+			}
+			break;
+		}
+		next = tcp_sendq_next(m);
+		if (likely(next != NULL))
+			prefetch(pkt_meta(next));
+		if (unlikely(x->flags & PKT_TX_EVER_REXMIT)) {
+			a->rexmit_acked = true;
+		} else if (simple || !(x->flags & PKT_TX_SACKED)) {
+			if (!a->sent_us)
+				a->sent_us = p->time_us;
+		}
+		/* the newest delivered segment makes the rate sample */
+		if (simple || !(x->flags & PKT_TX_SACKED)) {
+			t->delivered += p->len;
+			if (x->delivered >= a->rs.prior_delivered) {
+				a->rs.prior_delivered = x->delivered;
+				a->rs.interval_us = st->now_us - x->delivered_us;
+			}
+		}
+		if (!simple)
+			tcp_scoreboard_forget(t, m);
+		rte_pktmbuf_free_seg(m);
+		m = next;
+	}
+	t->sq_head = m;
+	if (!m)
+		t->sq_tail = NULL;
+}
+
+/* RFC 6298 §3, §4, once per round trip; Karn's rule: never from a retransmitted segment, unless timestamps tell (RFC 7323 §4.1). */
+static force_inline void take_rtt(struct stack *st, struct tcb *t, const struct tcp_ack *a, uint32_t ack, uint32_t tsecr)
+{
+	uint64_t rtt;
+
+	if (likely(a->sent_us && !a->rexmit_acked))
+		rtt = MAX(st->now_us - a->sent_us, 1u);
+	else if (tsecr && (t->opts & TCP_OPT_TS) && a->acked_data && seq_diff(tcp_ts_now(st, t), tsecr) >= 0)
+		rtt = MAX((uint64_t)(tcp_ts_now(st, t) - tsecr) * 1000, 1000u);
+	else
+		return;
+	if (rtt < t->min_rtt_us || !t->min_rtt_us)
+		t->min_rtt_us = (uint32_t)MIN(rtt, UINT32_MAX);
+	if (seq_ge(ack, t->rtt_seq)) {
+		tcp_rtt_sample(st, t, rtt);
+		t->rtt_seq = t->snd_nxt;
+		ip4_confirm(st, &t->route);
+	}
+}
+
+/* snd_una moves to ack. */
+static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, struct tcp_ack *a, uint32_t tsecr, bool simple)
+{
+	a->acked = ack - t->snd_una;
+	a->acked_data = a->acked - (t->fin_sent && ack == t->snd_end + 1);
+	clean_queue(st, t, ack, a, simple);
+	t->snd_una = ack;
+	t->delivered_us = st->now_us;
+	take_rtt(st, t, a, ack, tsecr);
+	/* RFC 6298 §5.2, §5.3; §5.7: back-off ends with the first new acknowledgement */
+	t->backoff = 0;
+	t->rexmit_since_us = 0;
+	t->probes = 0;
+	if (t->snd_nxt == ack)
+		tcp_deadline_clear(t, TCP_AT_REXMIT);
+	else
+		tcp_rexmit_timer_restart(st, t, t->rto_us);
+	if (a->acked_data)
+		sock_up_acked(st, sock_of_tcb(t), a->acked_data);
+}
+
+/* RFC 7661 in spirit, as Linux: cwnd grows only while it is what limits the sender. */
+static force_inline bool cwnd_was_limit(const struct tcb *t, const struct tcp_ack *a)
+{
+	if (t->cwnd < t->ssthresh)
+		return t->cwnd < 2 * a->rs.prior_pipe || t->cwnd_limited;
+	return t->cwnd_limited || a->rs.prior_pipe + t->mss > t->cwnd;
+}
+
+static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a)
+{
+	a->rs.acked = a->acked_data;
+	a->rs.sacked = a->sacked;
+	a->rs.delivered = t->delivered - a->rs.prior_delivered;
+	if (a->sent_us)
+		a->rs.rtt_us = MAX(st->now_us - a->sent_us, 1u);
+	if (unlikely(t->cc->on_rate))
+		t->cc->on_rate(st, t, &a->rs);
+	if (a->acked_data && t->ca_state != TCP_CA_RECOVERY && cwnd_was_limit(t, a)) {
+		t->cc->on_ack(st, t, a->acked_data, &a->rs);
+		tcp_sndbuf_tune(st, t);
+	}
+}
+
+void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
+{
+	struct tcp_ack a = { .rs.prior_pipe = tcp_pipe(t) };
+
+	advance(st, t, ack, &a, tsecr, true);
+	congestion(st, t, &a);
+	if (t->sq_next)
+		tcp_mark_output(st, t, TCP_OUT_DATA);
+}
+
+void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack, uint32_t wnd)
+{
+	/* Linux's form of SND.WL1/WL2: a new ACK, a newer segment, or the same with a larger window */
+	if (seq_gt(ack, t->snd_una) || seq_gt(seq, t->snd_wl1) || (seq == t->snd_wl1 && wnd > t->snd_wnd)) {
+		t->snd_wl1 = seq;
+		if (wnd != t->snd_wnd) {
+			t->snd_wnd = wnd;
+			t->max_snd_wnd = MAX(t->max_snd_wnd, wnd);
+			if (t->sq_next)
+				tcp_mark_output(st, t, TCP_OUT_DATA);
+		}
+	}
+}
+
+bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
+{
+	struct tcp_ack a = { .prior_una = t->snd_una, .rs.prior_pipe = tcp_pipe(t) };
+	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
+	uint32_t old_wnd = t->snd_wnd;
+
+	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
+	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - t->max_snd_wnd))) {
+		tcp_challenge_ack(st, t);
+		st->drops[DROP_TCP_ACK_INVALID]++;
+		return false;
+	}
+	/* the peer lives: probes are answered */
+	t->probes = 0;
+	if (seq_lt(g->ack, t->snd_una)) {
+		/* an old one that was overtaken; what it SACKs is old too */
+		return true;
+	}
+	tcp_wnd_update(st, t, g->seq, g->ack, wnd);
+	if (t->persist && t->snd_wnd > 0) {
+		t->backoff = 0;
+		t->rexmit_since_us = 0;
+	} else if (t->persist) {
+		/* RFC 9293 §3.8.6.1: a peer that answers probes may keep its window shut for ever */
+		t->rexmit_since_us = 0;
+	}
+	/* RFC 5681 §2: all five conditions */
+	a.dup = g->ack == t->snd_una && g->len == 0 && !(g->flags & (TCP_SYN | TCP_FIN)) && wnd == old_wnd &&
+		tcp_in_flight(t);
+	if (seq_gt(g->ack, t->snd_una))
+		advance(st, t, g->ack, &a, tsecr, false);
+	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))
+		tcp_sack_input(st, t, &g->o, g->ack, &a);
+	if (unlikely(t->urg_out) && seq_ge(t->snd_una, t->snd_up))
+		t->urg_out = 0;
+	if (a.acked || a.sacked || a.dup || a.dsack)
+		tcp_recovery_on_ack(st, t, &a);
+	congestion(st, t, &a);
+	tcp_slow_loss_update(t);
+	if (t->sq_next || t->lost_out || t->fin_lost)
+		tcp_mark_output(st, t, TCP_OUT_DATA);
+	return true;
+}

@@ -1,0 +1,345 @@
+/* conn.c - the life of a connection apart from segments: tables, opening, closing, options, the down-calls of tcp.h. Called by sock (commands
+ * turned into calls) and by the other files here; owner of the stack. RFC 9293 §3.10.1-3.10.6, §3.6.
+ */
+#include "tcp/tcp_int.h"
+
+#include <stdlib.h>
+
+struct tcp_state *tcp_state_create(struct stack *st)
+{
+	struct tcp_state *ts = calloc(1, sizeof(*ts));
+
+	if (!ts)
+		return NULL;
+	if (tcp_table_init(&ts->conns, &gz->socks, offsetof(struct sock, tcb.key)) ||
+	    tcp_table_init(&ts->syns, &gz->syn_recs, offsetof(struct tcp_syn, key)) ||
+	    tcp_table_init(&ts->tws, &gz->tw_recs, offsetof(struct tcp_tw, key))) {
+		free(ts);
+		return NULL;
+	}
+	list_init(&ts->syn_list);
+	list_init(&ts->tw_list);
+	wheel_timer_init(&ts->tw_timer, TIMER_TCP_TW);
+	ts->conf = (struct tcp_conf){
+		.rto_min_us = TCP_RTO_MIN_US,
+		.rto_init_us = TCP_RTO_INIT_US,
+		.delack_us = TCP_DELACK_US,
+		.time_wait_us = TCP_TIME_WAIT_US,
+		.fin_timeout_us = TCP_FIN_TIMEOUT_US,
+		.rcvbuf_max = TCP_RCVBUF_MAX,
+		.sndbuf_max = TCP_SNDBUF_MAX,
+		.syn_retries = TCP_SYN_RETRIES,
+		.synack_retries = TCP_SYNACK_RETRIES,
+		.timestamps = true,
+		.sack = true,
+		.wscale = true,
+	};
+	ts->challenge_left = TCP_CHALLENGE_PER_S;
+	ts->challenge_from_us = st->now_us;
+	return ts;
+}
+
+/* Frees what the engine holds; sockets that are still open stay the socket layer's, without a connection. */
+void tcp_state_destroy(struct stack *st)
+{
+	struct tcp_state *ts = st->tcp;
+
+	if (!ts)
+		return;
+	while (!list_empty(&ts->syn_list))
+		tcp_syn_free(st, container_of(ts->syn_list.next, struct tcp_syn, node));
+	while (!list_empty(&ts->tw_list))
+		tcp_tw_free(st, container_of(ts->tw_list.next, struct tcp_tw, node));
+	wheel_cancel(&st->wheel, &ts->tw_timer);
+	for (uint32_t b = 0; b < ts->conns.level + ts->conns.split; b++) {
+		while (ts->conns.heads[b])
+			tcp_conn_gone(st, container_of(tcp_table_at(&ts->conns, ts->conns.heads[b] - 1), struct tcb, key),
+				      ECONNABORTED);
+	}
+	free(ts);
+	st->tcp = NULL;
+}
+
+void tcp_tcb_init(struct stack *st, struct tcb *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->stack_id = (uint8_t)st->id;
+	list_init(&t->out_node);
+	wheel_timer_init(&t->timer, TIMER_TCP);
+	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
+		t->deadline[i] = TCP_NEVER;
+	t->slow = TCP_SLOW_STATE;
+	t->rto_us = st->tcp->conf.rto_init_us;
+	t->rto_min_us = st->tcp->conf.rto_min_us;
+	t->mss = t->rcv_mss = t->mss_peer = TCP_MSS_DEFAULT;
+	t->reordering = 3;
+	t->ssthresh = TCP_SSTHRESH_INF;
+	t->last_rcv_ms = tcp_now_ms(st);
+	t->cc = tcp_cc_find(sock_of_tcb(t)->opt.congestion);
+	if (!t->cc)
+		t->cc = tcp_cc_find("");
+}
+
+void tcp_tcb_insert(struct stack *st, struct tcb *t)
+{
+	t->hash = tcp_key_hash(st->secret, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
+	tcp_table_insert(&st->tcp->conns, &t->key);
+}
+
+void tcp_set_state(struct tcb *t, uint8_t state)
+{
+	t->state = state;
+	if (state == TCPS_ESTABLISHED)
+		t->slow &= ~TCP_SLOW_STATE;
+	else
+		t->slow |= TCP_SLOW_STATE;
+}
+
+/* RFC 6691: the MSS option counts no options. */
+uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_route *route)
+{
+	uint32_t mtu = ip4_mtu(st, route), mss = mtu > 40 + TCP_MSS_FLOOR ? mtu - 40 : TCP_MSS_FLOOR;
+
+	if (s->opt.maxseg)
+		mss = MIN(mss, MAX(s->opt.maxseg, TCP_MSS_FLOOR));
+	return (uint16_t)MIN(mss, 65495u);
+}
+
+void tcp_set_mss(struct stack *st, struct tcb *t)
+{
+	struct sock *s = sock_of_tcb(t);
+	uint32_t mss = MIN((uint32_t)t->mss_peer, tcp_mss_to_offer(st, s, &t->route));
+
+	/* RFC 9293 §3.7.1: Eff.snd.MSS takes the options of every segment off */
+	if (t->opts & TCP_OPT_TS)
+		mss -= TCP_TS_BYTES;
+	t->mss = (uint16_t)mss;
+	s->tx_mss = mss;
+}
+
+void tcp_established(struct stack *st, struct tcb *t)
+{
+	tcp_deadline_clear(t, TCP_AT_REXMIT);
+	t->backoff = 0;
+	t->rexmit_since_us = 0;
+	tcp_set_mss(st, t);
+	t->cwnd = MIN(TCP_IW_SEGS * (uint32_t)t->mss, TCP_CWND_MAX);
+	/* RFC 6298 §5.7 and RFC 5681 §3.1: after a lost SYN and without a sample be careful */
+	if (t->syn_retrans && !t->srtt_us) {
+		t->rto_us = TCP_RTO_FALLBACK_US;
+		t->cwnd = t->mss;
+	}
+	t->ssthresh = TCP_SSTHRESH_INF;
+	t->recover = t->snd_una;
+	t->rtt_seq = t->snd_una;
+	t->delivered_us = st->now_us;
+	t->last_rcv_ms = tcp_now_ms(st);
+	t->last_snd_us = st->now_us;
+	t->rcv_mss = (uint16_t)MIN(TCP_MSS_DEFAULT, t->mss_offered);
+	t->quick = TCP_QUICK_MAX;
+	if (t->cc->init)
+		t->cc->init(st, t);
+	tcp_set_state(t, TCPS_ESTABLISHED);
+	tcp_drs_init(st, t);
+	tcp_sndbuf_tune(st, t);
+	tcp_keepalive_restart(st, t);
+}
+
+void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
+{
+	struct sock *s = sock_of_tcb(t);
+
+	tcp_table_remove(&st->tcp->conns, &t->key);
+	wheel_cancel(&st->wheel, &t->timer);
+	list_del(&t->out_node);
+	t->out_flags = 0;
+	tcp_sendq_purge(t);
+	tcp_reass_purge(t);
+	tcp_set_state(t, TCPS_CLOSED);
+	if (err)
+		sock_up_error(st, s, err, false);
+	sock_up_closed(st, s);
+}
+
+void tcp_fin_wait_2_entered(struct stack *st, struct tcb *t)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	uint64_t limit = st->tcp->conf.fin_timeout_us;
+
+	if (!t->app_closed)
+		return;
+	/* TCP_LINGER2 */
+	if (o->linger2_s < 0)
+		limit = 0;
+	else if (o->linger2_s > 0)
+		limit = MIN((uint64_t)o->linger2_s * US_PER_S, limit);
+	tcp_deadline_set(st, t, TCP_AT_MISC, st->now_us + limit);
+}
+
+/* --- down-calls --- */
+
+bool tcp_tuple_is_free(struct stack *st, const struct ip_addr *laddr, uint16_t lport_be, const struct ip_addr *raddr,
+		       uint16_t rport_be)
+{
+	struct tcp_state *ts = st->tcp;
+	uint32_t hash = tcp_key_hash(st->secret, laddr, raddr, lport_be, rport_be);
+	struct tcp_key *k;
+	struct tcp_tw *w;
+
+	if (tcp_table_find(&ts->conns, hash, laddr, raddr, lport_be, rport_be) ||
+	    tcp_table_find(&ts->syns, hash, laddr, raddr, lport_be, rport_be))
+		return false;
+	k = tcp_table_find(&ts->tws, hash, laddr, raddr, lport_be, rport_be);
+	if (!k)
+		return true;
+	/* RFC 6191 from the other side: our timestamps continue above the old connection's, a second later strictly */
+	w = container_of(k, struct tcp_tw, key);
+	return (w->opts & TCP_OPT_TS) && st->now_us + st->tcp->conf.time_wait_us - w->expires_us > US_PER_S;
+}
+
+int tcp_connect(struct stack *st, struct tcb *t)
+{
+	struct sock *s = sock_of_tcb(t);
+	struct tcp_state *ts = st->tcp;
+	struct tcp_key *k;
+	uint32_t hash = tcp_key_hash(st->secret, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
+
+	if (!tcp_tuple_is_free(st, &t->laddr, t->lport_be, &t->raddr, t->rport_be))
+		return -EADDRNOTAVAIL;
+	t->iss = tcp_isn(st, &t->key);
+	t->ts_off = tcp_ts_offset(st, &t->key);
+	k = tcp_table_find(&ts->tws, hash, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
+	if (k) {
+		struct tcp_tw *w = container_of(k, struct tcp_tw, key);
+
+		t->iss = seq_max(t->iss, w->snd_nxt + 65535 + 2);
+		tcp_tw_free(st, w);
+		st->mib.tcp_timewait_recycled++;
+	}
+	t->snd_una = t->iss;
+	t->snd_nxt = t->snd_end = t->iss + 1;
+	t->snd_sml = t->snd_up = t->iss + 1;
+	t->opts = (uint8_t)((ts->conf.timestamps ? TCP_OPT_TS : 0) | (ts->conf.sack ? TCP_OPT_SACK : 0) |
+			    (ts->conf.wscale ? TCP_OPT_WS : 0));
+	t->rcv_wscale = t->opts & TCP_OPT_WS ? tcp_choose_wscale(st, s) : 0;
+	t->mss_offered = tcp_mss_to_offer(st, s, &t->route);
+	t->mss = t->mss_offered;
+	tcp_set_state(t, TCPS_SYN_SENT);
+	t->rexmit_since_us = st->now_us;
+	tcp_tcb_insert(st, t);
+	st->mib.tcp_act_open++;
+	tcp_mark_output(st, t, TCP_OUT_SYN);
+	return 0;
+}
+
+void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first)
+{
+	if (unlikely(t->state == TCPS_CLOSED || t->state == TCPS_LISTEN || t->fin_queued)) {
+		/* the connection ended while the data was on its way here */
+		while (first) {
+			struct rte_mbuf *m = pkt_of_node(first);
+
+			first = first->next;
+			rte_pktmbuf_free_seg(m);
+		}
+		return;
+	}
+	tcp_sendq_append(st, t, first);
+	if (t->state >= TCPS_ESTABLISHED)
+		tcp_mark_output(st, t, TCP_OUT_DATA);
+}
+
+void tcp_send_urgent(struct stack *st, struct tcb *t)
+{
+	t->snd_up = t->snd_end;
+	t->urg_out = 1;
+	if (t->state >= TCPS_ESTABLISHED)
+		tcp_mark_output(st, t, TCP_OUT_DATA);
+}
+
+void tcp_shutdown_send(struct stack *st, struct tcb *t)
+{
+	if (t->fin_queued)
+		return;
+	switch (t->state) {
+	case TCPS_SYN_SENT:
+	case TCPS_SYN_RECEIVED:
+		/* after the handshake */
+		t->fin_queued = 1;
+		return;
+	case TCPS_ESTABLISHED:
+		tcp_set_state(t, TCPS_FIN_WAIT_1);
+		break;
+	case TCPS_CLOSE_WAIT:
+		tcp_set_state(t, TCPS_LAST_ACK);
+		break;
+	default:
+		return;
+	}
+	t->fin_queued = 1;
+	tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
+}
+
+void tcp_abort(struct stack *st, struct tcb *t)
+{
+	if (t->state == TCPS_CLOSED) {
+		if (!sock_of_tcb(t)->engine_done)
+			sock_up_closed(st, sock_of_tcb(t));
+		return;
+	}
+	if (t->state == TCPS_LISTEN) {
+		tcp_listen_stop(st, sock_of_tcb(t));
+		tcp_set_state(t, TCPS_CLOSED);
+		sock_up_closed(st, sock_of_tcb(t));
+		return;
+	}
+	/* RFC 9293 §3.10.5: in SYN_SENT there is nobody to tell, after our FIN was acknowledged nothing to abort but the peer's half */
+	if (t->state != TCPS_SYN_SENT) {
+		tcp_reply_rst_conn(st, t, t->snd_nxt);
+		st->mib.tcp_estab_rst += t->state == TCPS_ESTABLISHED || t->state == TCPS_CLOSE_WAIT;
+	}
+	tcp_conn_gone(st, t, 0);
+}
+
+void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us)
+{
+	t->app_closed = 1;
+	t->slow |= TCP_SLOW_CLOSED;
+	if (t->state <= TCPS_SYN_SENT || linger_us == 0 || unread) {
+		/* nothing to finish, or nobody who would read it (RFC 1122 §4.2.2.13) */
+		tcp_abort(st, t);
+		return;
+	}
+	tcp_shutdown_send(st, t);
+	if (t->state == TCPS_FIN_WAIT_2)
+		tcp_fin_wait_2_entered(st, t);
+	/* a finite linger bounds how long the application waits, not the connection (as Linux) */
+}
+
+void tcp_on_option(struct stack *st, struct tcb *t, int optname)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	const struct tcp_cc_ops *cc = tcp_cc_find(o->congestion);
+
+	(void)optname;
+	if (cc && cc != t->cc) {
+		t->cc = cc;
+		memset(t->cc_priv, 0, sizeof(t->cc_priv));
+		if (cc->init)
+			cc->init(st, t);
+	}
+	if (t->state < TCPS_ESTABLISHED)
+		return;
+	if (o->maxseg && o->maxseg < t->mss)
+		tcp_set_mss(st, t);
+	tcp_keepalive_restart(st, t);
+	if (!o->cork)
+		tcp_deadline_clear(t, TCP_AT_MISC);
+	if (t->state == TCPS_FIN_WAIT_2)
+		tcp_fin_wait_2_entered(st, t);
+	/* TCP_NODELAY and the end of TCP_CORK release what was held; TCP_QUICKACK what is owed */
+	if (o->quickack && t->last_ack_sent != t->rcv_nxt)
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+	if (t->sq_next)
+		tcp_mark_output(st, t, (uint8_t)(TCP_OUT_DATA | (o->nodelay && !o->cork ? TCP_OUT_PUSH : 0)));
+}

@@ -1,0 +1,106 @@
+/* opts.c - see opts.h. Called by input, listen (SYN) and output; any thread, no state. */
+#include "tcp/opts.h"
+#include "tcp/hdr.h"
+
+void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o)
+{
+	memset(o, 0, sizeof(*o));
+	while (len) {
+		unsigned kind = p[0], n;
+
+		if (kind == TCPOPT_EOL)
+			return;
+		if (kind == TCPOPT_NOP) {
+			p++;
+			len--;
+			continue;
+		}
+		if (len < 2)
+			return;
+		n = p[1];
+		if (n < 2 || n > len)
+			return;
+		switch (kind) {
+		case TCPOPT_MSS:
+			if (n == 4 && syn)
+				o->mss = (uint16_t)(p[2] << 8 | p[3]);
+			break;
+		case TCPOPT_WS:
+			if (n == 3 && syn) {
+				/* RFC 7323 §2.3: larger than 14 counts as 14 */
+				o->wscale = MIN(p[2], TCP_WSCALE_MAX);
+				o->has |= TCP_OPT_WS;
+			}
+			break;
+		case TCPOPT_SACK_OK:
+			if (n == 2 && syn)
+				o->has |= TCP_OPT_SACK;
+			break;
+		case TCPOPT_SACK:
+			if (n >= 10 && (n - 2) % 8 == 0 && !syn) {
+				o->nsack = (uint8_t)MIN((n - 2) / 8, 4u);
+				for (unsigned i = 0; i < o->nsack; i++) {
+					o->sack[i].start = get_be32(p + 2 + 8 * i);
+					o->sack[i].end = get_be32(p + 6 + 8 * i);
+				}
+			}
+			break;
+		case TCPOPT_TS:
+			if (n == 10) {
+				o->tsval = get_be32(p + 2);
+				o->tsecr = get_be32(p + 6);
+				o->has |= TCP_OPT_TS;
+			}
+			break;
+		default:
+			break;
+		}
+		p += n;
+		len -= n;
+	}
+}
+
+unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
+{
+	uint8_t *at = p;
+
+	*at++ = TCPOPT_MSS;
+	*at++ = 4;
+	*at++ = (uint8_t)(o->mss >> 8);
+	*at++ = (uint8_t)o->mss;
+	if (o->has & TCP_OPT_TS) {
+		/* SACK-permitted takes the place of the two NOPs when both are there */
+		*at++ = o->has & TCP_OPT_SACK ? TCPOPT_SACK_OK : TCPOPT_NOP;
+		*at++ = o->has & TCP_OPT_SACK ? 2 : TCPOPT_NOP;
+		*at++ = TCPOPT_TS;
+		*at++ = 10;
+		put_be32(at, o->tsval);
+		put_be32(at + 4, o->tsecr);
+		at += 8;
+	} else if (o->has & TCP_OPT_SACK) {
+		*at++ = TCPOPT_NOP;
+		*at++ = TCPOPT_NOP;
+		*at++ = TCPOPT_SACK_OK;
+		*at++ = 2;
+	}
+	if (o->has & TCP_OPT_WS) {
+		*at++ = TCPOPT_NOP;
+		*at++ = TCPOPT_WS;
+		*at++ = 3;
+		*at++ = o->wscale;
+	}
+	return (unsigned)(at - p);
+}
+
+unsigned tcp_opts_write_sack(uint8_t *p, const struct tcp_sack_block *b, unsigned n)
+{
+	p[0] = TCPOPT_NOP;
+	p[1] = TCPOPT_NOP;
+	p[2] = TCPOPT_SACK;
+	p[3] = (uint8_t)(2 + 8 * n);
+	for (unsigned i = 0; i < n; i++) {
+		put_be32(p + 4 + 8 * i, b[i].start);
+		put_be32(p + 8 + 8 * i, b[i].end);
+	}
+	return 4 + 8 * n;
+}

@@ -1,0 +1,53 @@
+/* opts.h - TCP options: parsing what comes, writing what goes (RFC 9293 §3.2, RFC 7323, RFC 2018, RFC 6691). Pure functions. */
+#ifndef GZ_TCP_OPTS_H
+#define GZ_TCP_OPTS_H
+
+#include "tcp/tcb.h"
+
+#define TCPOPT_EOL 0u
+#define TCPOPT_NOP 1u
+#define TCPOPT_MSS 2u
+#define TCPOPT_WS 3u
+#define TCPOPT_SACK_OK 4u
+#define TCPOPT_SACK 5u
+#define TCPOPT_TS 8u
+
+#define TCP_WSCALE_MAX 14u	     /* RFC 7323 §2.3 */
+#define TCP_TS_BYTES 12u	     /* timestamps with two NOPs in front */
+#define TCP_TS_WORD 0x0101080au /* NOP NOP kind length */
+
+/* What a segment's options say; absent fields are 0. */
+struct tcp_opts {
+	uint8_t has; /* TCP_OPT_* seen */
+	uint8_t wscale; /* clamped to 14 */
+	uint16_t mss;	/* 0: absent */
+	uint32_t tsval, tsecr;
+	uint8_t nsack;
+	struct tcp_sack_block sack[4]; /* host order, as on the wire, not yet validated */
+};
+
+/* Parses len bytes at p. MSS, window scale and SACK-permitted count on a SYN only. Unknown options are skipped by their length;
+ * at a malformed one parsing ends and what came before counts (RFC 9293 MUST-6, MUST-7). Always terminates. */
+void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o);
+
+/* What a SYN or SYN-ACK offers. */
+struct tcp_syn_opts {
+	uint16_t mss;
+	uint8_t has; /* TCP_OPT_* to be written */
+	uint8_t wscale;
+	uint32_t tsval, tsecr;
+};
+/* Writes them to p (40 bytes room); returns the length, a multiple of 4. */
+unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o);
+
+/* Timestamps of a non-SYN segment: 12 bytes. */
+static force_inline void tcp_opts_write_ts(uint8_t *p, uint32_t tsval, uint32_t tsecr)
+{
+	uint32_t w[3] = { htonl(TCP_TS_WORD), htonl(tsval), htonl(tsecr) };
+
+	memcpy(p, w, sizeof(w));
+}
+/* SACK blocks (n >= 1) with two NOPs in front: 4 + 8n bytes; returns the length. */
+unsigned tcp_opts_write_sack(uint8_t *p, const struct tcp_sack_block *b, unsigned n);
+
+#endif

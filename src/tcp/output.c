@@ -1,0 +1,547 @@
+/* output.c - what may leave now, and building segments. Called by the loop once a round for every TCB that input, timers and commands
+ * marked; calls ip. RFC 9293 §3.8.6 (window, SWS avoidance, Nagle), RFC 5681, RFC 6675 §5, RFC 6691. Owner of the stack.
+ *
+ * Headers are written in front of the data in its own mbuf when nobody else holds it (refcnt 1); then the queue keeps one reference and
+ * the device gets another. Otherwise, and when a segment is made of several mbufs that the device cannot chain, it is copied.
+ */
+#include "tcp/tcp_int.h"
+
+#define TTL_DEFAULT 64u
+
+/* Largest frame that TSO is asked to cut: the IPv4 total length is a 16-bit field. */
+#define TSO_PAYLOAD_MAX 65000u
+
+static void send_ip(struct stack *st, struct tcb *t, struct rte_mbuf *m)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	struct ip4_tx tx = {
+		.src_be = ip_addr_get_v4(&t->laddr),
+		.dst_be = ip_addr_get_v4(&t->raddr),
+		.proto = TCP_PROTO,
+		.ttl = o->ttl ? o->ttl : TTL_DEFAULT,
+		.tos = o->tos,
+		.df = true,
+	};
+
+	t->segs_out++;
+	st->mib.tcp_out_seg++;
+	/* a failure is a lost packet: the timer repeats it */
+	(void)ip4_output(st, m, &tx, &t->route);
+}
+
+/* Blocks for a segment that has room bytes for options beyond timestamps; 0: none. */
+static unsigned sack_blocks(const struct tcb *t, unsigned room, struct tcp_sack_block *b)
+{
+	unsigned max = t->opts & TCP_OPT_TS ? 3 : 4, n = 0;
+
+	if (likely(!(t->rcv_sack_n | t->dsack_pending)) || !(t->opts & TCP_OPT_SACK))
+		return 0;
+	if (room < 12)
+		return 0;
+	while (max > 1 && 4 + 8 * max > room)
+		max--;
+	if (t->dsack_pending)
+		b[n++] = t->dsack; /* RFC 2883 §4 */
+	for (unsigned i = 0; i < t->rcv_sack_n && n < max; i++)
+		b[n++] = t->rcv_sack[i];
+	return n;
+}
+
+/* Writes the TCP header in front of m's payload of len bytes (first segment's data_off at it, data_len of it, pkt_len = len) and passes m on. */
+static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t seq, uint32_t len, uint8_t flags, bool tso)
+{
+	struct tcp_sack_block b[4];
+	unsigned nsack = sack_blocks(t, len >= t->mss ? 0 : MIN(t->mss - len, 40u), b);
+	unsigned hlen = TCP_HDR_MIN + (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0) + (nsack ? 4 + 8 * nsack : 0);
+	struct tcp_hdr *h;
+	uint8_t *opt;
+	uint32_t sum_len;
+
+	m->data_off = (uint16_t)(m->data_off - hlen);
+	m->data_len = (uint16_t)(m->data_len + hlen);
+	m->pkt_len = len + hlen;
+	h = rte_pktmbuf_mtod(m, struct tcp_hdr *);
+	opt = (uint8_t *)(h + 1);
+	h->sport_be = t->lport_be;
+	h->dport_be = t->rport_be;
+	h->seq_be = htonl(seq);
+	h->ack_be = htonl(t->rcv_nxt);
+	h->off = (uint8_t)(hlen / 4 << 4);
+	h->flags = flags;
+	h->wnd_be = htons(tcp_window_to_send(st, t));
+	h->urg_be = 0;
+	if (unlikely(t->urg_out) && seq_gt(t->snd_up, seq)) {
+		h->flags |= TCP_URG;
+		h->urg_be = htons((uint16_t)MIN(t->snd_up - seq, 0xffffu));
+	}
+	if (likely(t->opts & TCP_OPT_TS)) {
+		tcp_opts_write_ts(opt, tcp_ts_now(st, t), t->ts_recent);
+		opt += TCP_TS_BYTES;
+	}
+	if (unlikely(nsack)) {
+		tcp_opts_write_sack(opt, b, nsack);
+		t->dsack_pending = 0;
+	}
+	m->tx_offload = 0;
+	m->l4_len = hlen;
+	m->ol_flags = RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
+	sum_len = hlen + len;
+	if (tso) {
+		/* DPDK's convention: the device adds each segment's own length */
+		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+		m->tso_segsz = t->mss;
+		sum_len = 0;
+	}
+	h->csum = csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, sum_len));
+
+	/* every segment acknowledges; one without its SACK blocks does not settle what the receiver owes */
+	t->last_ack_sent = t->rcv_nxt;
+	if (likely(nsack || !t->rcv_sack_n))
+		t->out_flags &= (uint8_t)~TCP_OUT_ACK_NOW;
+	tcp_deadline_clear(t, TCP_AT_DELACK);
+	send_ip(st, t, m);
+}
+
+static struct rte_mbuf *alloc(struct stack *st)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(st->pool);
+
+	if (unlikely(!m))
+		st->drops[DROP_NO_MBUF]++;
+	return m;
+}
+
+static void send_pure(struct stack *st, struct tcb *t, uint32_t seq, uint8_t flags)
+{
+	struct rte_mbuf *m = alloc(st);
+
+	if (unlikely(!m)) {
+		/* the peer's retransmission or our timer asks again */
+		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + st->tcp->conf.delack_us);
+		return;
+	}
+	m->data_off = PKT_HEADROOM;
+	if (t->quick)
+		t->quick--;
+	emit(st, t, m, seq, 0, flags, false);
+}
+
+static void send_syn(struct stack *st, struct tcb *t)
+{
+	struct sock *s = sock_of_tcb(t);
+	struct rte_mbuf *m = alloc(st);
+	struct tcp_syn_opts o = { .mss = t->mss_offered, .has = t->opts, .wscale = t->rcv_wscale };
+	struct tcp_hdr *h;
+	unsigned hlen;
+	uint32_t wnd = tcp_initial_window(s);
+	bool synack = t->state == TCPS_SYN_RECEIVED;
+
+	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
+	if (!m)
+		return;
+	if (o.has & TCP_OPT_TS) {
+		o.tsval = tcp_ts_now(st, t);
+		o.tsecr = synack ? t->ts_recent : 0;
+	}
+	m->data_off = PKT_HEADROOM - TCP_HDR_MAX;
+	h = rte_pktmbuf_mtod(m, struct tcp_hdr *);
+	hlen = TCP_HDR_MIN + tcp_opts_write_syn((uint8_t *)(h + 1), &o);
+	m->data_len = (uint16_t)hlen;
+	m->pkt_len = hlen;
+	h->sport_be = t->lport_be;
+	h->dport_be = t->rport_be;
+	h->seq_be = htonl(t->iss);
+	h->ack_be = synack ? htonl(t->rcv_nxt) : 0;
+	h->off = (uint8_t)(hlen / 4 << 4);
+	h->flags = synack ? TCP_SYN | TCP_ACK : TCP_SYN;
+	h->wnd_be = htons((uint16_t)MIN(wnd, 0xffffu)); /* never scaled on a SYN, RFC 7323 §2.2 */
+	h->urg_be = 0;
+	m->tx_offload = 0;
+	m->l4_len = hlen;
+	m->ol_flags = RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
+	h->csum = csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, hlen));
+	if (synack) {
+		t->last_ack_sent = t->rcv_nxt;
+		t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + MIN(wnd, 0xffffu));
+	}
+	t->last_snd_us = st->now_us;
+	send_ip(st, t, m);
+}
+
+/* A frame of `count` queued mbufs from `first`, total payload bytes, in place when nobody else holds them, else copied. NULL: no mbuf. */
+static struct rte_mbuf *frame_of(struct stack *st, struct rte_mbuf *first, unsigned count, uint32_t total)
+{
+	struct rte_mbuf *m = first, *out, *to;
+	unsigned i;
+
+	if (likely(count <= st->nd->tx_max_segs)) {
+		for (i = 0; i < count; i++, m = tcp_sendq_next(m)) {
+			if (!mbuf_writable(m))
+				break;
+		}
+		if (likely(i == count && pkt_meta(first)->off >= PKT_HEADROOM)) {
+			m = first;
+			for (i = 0; i < count; i++) {
+				struct rte_mbuf *next = i + 1 < count ? tcp_sendq_next(m) : NULL;
+
+				m->data_off = pkt_meta(m)->off;
+				m->data_len = pkt_meta(m)->len;
+				m->next = next;
+				m->nb_segs = 1;
+				m->ol_flags = 0;
+				rte_mbuf_refcnt_update(m, 1);
+				m = next;
+			}
+			first->nb_segs = (uint16_t)count;
+			first->pkt_len = total;
+			return first;
+		}
+	}
+	out = to = alloc(st);
+	if (!out)
+		return NULL;
+	to->data_off = PKT_HEADROOM;
+	m = first;
+	for (i = 0; i < count; i++, m = tcp_sendq_next(m)) {
+		const struct pkt_meta *p = pkt_meta(m);
+		uint32_t done = 0;
+
+		while (done < p->len) {
+			uint32_t n = MIN((uint32_t)p->len - done, rte_pktmbuf_tailroom(to));
+
+			if (n == 0) {
+				/* more than one mbuf's room: jumbo frames over small buffers */
+				struct rte_mbuf *more = out->nb_segs < st->nd->tx_max_segs ? alloc(st) : NULL;
+
+				if (!more) {
+					rte_pktmbuf_free(out);
+					return NULL;
+				}
+				more->data_off = 0;
+				to->next = more;
+				out->nb_segs++;
+				to = more;
+				continue;
+			}
+			memcpy(rte_pktmbuf_mtod_offset(to, char *, to->data_len), (char *)m->buf_addr + p->off + done, n);
+			to->data_len = (uint16_t)(to->data_len + n);
+			done += n;
+		}
+	}
+	out->pkt_len = total;
+	return out;
+}
+
+static void retransmit_timer_if_idle(struct stack *st, struct tcb *t)
+{
+	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER || t->persist)
+		tcp_rexmit_timer_restart(st, t, t->rto_us);
+}
+
+/* Which bytes the next frame holds: whole mbufs from `first`, at most `limit` bytes, those for which `again` is right; splits the last if it must.
+ * Returns the bytes, *count the mbufs; 0: no memory for the split. */
+static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, uint32_t limit, unsigned max_mbufs, bool again,
+		       unsigned *count)
+{
+	struct rte_mbuf *m = first;
+	uint32_t total = 0;
+	unsigned n = 0;
+
+	while (m && n < max_mbufs && total < limit) {
+		uint32_t len = pkt_meta(m)->len;
+
+		if (again && (m == t->sq_next || (pkt_tx(m)->flags & (PKT_TX_LOST | PKT_TX_REXMIT)) != PKT_TX_LOST))
+			break;
+		if (total + len > limit) {
+			if (tcp_sendq_split(st, t, m, limit - total))
+				break;
+			len = limit - total;
+		}
+		total += len;
+		n++;
+		m = tcp_sendq_next(m);
+	}
+	*count = n;
+	return total;
+}
+
+/* RFC 6675 §5 (C): lost segments while the pipe has room; `force`: the first goes in any case. */
+static void send_lost(struct stack *st, struct tcb *t, bool force)
+{
+	struct rte_mbuf *m;
+
+	while ((m = tcp_scoreboard_next_rexmit(t))) {
+		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), total;
+		struct rte_mbuf *f;
+		unsigned count;
+		uint8_t flags = TCP_ACK;
+
+		if (!force && pipe + MIN(t->mss, pkt_meta(m)->len) > t->cwnd) {
+			t->cwnd_limited = 1;
+			return;
+		}
+		/* a window that shrank holds back all but the first */
+		if (seq_ge(seq, t->snd_una + t->snd_wnd) && seq != t->snd_una)
+			return;
+		force = false;
+		total = gather(st, t, m, t->mss, UINT32_MAX, true, &count);
+		if (!total)
+			return;
+		f = frame_of(st, m, count, total);
+		if (!f)
+			return;
+		for (unsigned i = 0; i < count; i++) {
+			struct pkt_tx *x = pkt_tx(m);
+
+			x->flags |= PKT_TX_REXMIT | PKT_TX_EVER_REXMIT;
+			if (x->retrans < 255)
+				x->retrans++;
+			x->delivered = t->delivered;
+			x->delivered_us = t->delivered_us;
+			pkt_meta(m)->time_us = st->now_us;
+			m = tcp_sendq_next(m);
+		}
+		t->rexmit_out += total;
+		t->rexmit_hint = m;
+		t->undo_rexmit++;
+		if (!t->rexmit_ts)
+			t->rexmit_ts = tcp_ts_now(st, t) | 1;
+		if (seq + total == t->snd_end) {
+			flags |= TCP_PSH;
+			if (t->fin_sent) {
+				flags |= TCP_FIN;
+				t->fin_lost = 0;
+			}
+		}
+		t->total_rexmit++;
+		t->bytes_rexmit += total;
+		st->mib.tcp_retran_seg++;
+		t->last_snd_us = st->now_us;
+		emit(st, t, f, seq, total, flags, false);
+		retransmit_timer_if_idle(st, t);
+	}
+}
+
+/* May a segment of len < mss bytes leave? RFC 9293 §3.8.6.2.1, Nagle in Minshall's form: one small segment in flight at a time. */
+static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t len, uint32_t avail, bool push)
+{
+	if (push)
+		return true;
+	if (len < avail) /* cut by the window: silly unless at least half of the largest window ever offered */
+		return len >= t->max_snd_wnd / 2;
+	if (t->fin_queued)
+		return true;
+	if (o->cork || t->more)
+		return false;
+	if (o->nodelay || t->urg_out)
+		return true;
+	return !(tcp_in_flight(t) && seq_gt(t->snd_sml, t->snd_una));
+}
+
+static void send_new(struct stack *st, struct tcb *t, bool push)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	const struct netdev *nd = st->nd;
+
+	t->cwnd_limited = 0;
+	while (t->sq_next) {
+		struct rte_mbuf *first = t->sq_next, *m, *f;
+		uint32_t avail = t->snd_end - t->snd_nxt, pipe = tcp_pipe(t);
+		uint32_t room = t->cwnd > pipe ? t->cwnd - pipe : 0;
+		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, t->snd_nxt);
+		uint32_t limit, total, mss = t->mss, seq = t->snd_nxt;
+		unsigned count, max_mbufs = UINT32_MAX;
+		uint8_t flags = TCP_ACK;
+		bool tso = false;
+
+		if (wnd <= 0)
+			break;
+		limit = MIN(avail, (uint32_t)wnd);
+		if (room < MIN(limit, mss) && pipe) {
+			t->cwnd_limited = 1;
+			break;
+		}
+		if (limit >= mss) {
+			uint32_t most = nd->tso_max_bytes ? MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
+
+			limit = MIN(limit, MAX(room, mss));
+			limit = MIN(limit, MAX(most, mss));
+			if (limit > mss) {
+				uint32_t tail = limit % mss;
+
+				/* a tail that Nagle or the window would hold back alone waits for the next frame */
+				if (tail && !(limit == avail && partial_may_go(t, o, tail, tail, push)))
+					limit -= tail;
+				max_mbufs = nd->tx_max_segs;
+			}
+		} else if (!partial_may_go(t, o, limit, avail, push)) {
+			break;
+		}
+		total = gather(st, t, first, limit, max_mbufs, false, &count);
+		if (unlikely(!total))
+			break;
+		tso = total > mss;
+		f = frame_of(st, first, count, total);
+		if (unlikely(!f))
+			break;
+		if (unlikely(tso && f != first && f->nb_segs > nd->tx_max_segs)) {
+			rte_pktmbuf_free(f);
+			break;
+		}
+		m = first;
+		for (unsigned i = 0; i < count; i++) {
+			struct pkt_tx *x = pkt_tx(m);
+
+			x->flags = PKT_TX_SENT;
+			x->delivered = t->delivered;
+			x->delivered_us = t->delivered_us;
+			x->first_sent_us = st->now_us;
+			pkt_meta(m)->time_us = st->now_us;
+			m = tcp_sendq_next(m);
+		}
+		/* tcp_rate: an idle connection's sample starts now */
+		if (!tcp_in_flight(t)) {
+			t->delivered_us = st->now_us;
+			t->rtt_seq = seq; /* the next ACK of new data is a sample */
+		}
+		t->sq_next = m;
+		t->snd_nxt += total;
+		if (total < mss || total % mss)
+			t->snd_sml = t->snd_nxt;
+		if (!m) {
+			flags |= TCP_PSH;
+			if (t->fin_queued) {
+				flags |= TCP_FIN;
+				t->fin_sent = 1;
+				t->snd_nxt++;
+			}
+		}
+		t->bytes_sent += total;
+		t->data_segs_out++;
+		/* data soon after data: request and response, ACKs will ride (Linux's ping-pong) */
+		if (tcp_now_ms(st) - t->last_rcv_ms < TCP_DELACK_US / 1000) {
+			t->pingpong = 1;
+			t->quick = 0;
+		}
+		t->last_snd_us = st->now_us;
+		emit(st, t, f, seq, total, flags, tso);
+		retransmit_timer_if_idle(st, t);
+	}
+}
+
+static void send_fin(struct stack *st, struct tcb *t)
+{
+	struct rte_mbuf *m = alloc(st);
+
+	retransmit_timer_if_idle(st, t);
+	if (!m)
+		return;
+	if (!t->fin_sent) {
+		t->fin_sent = 1;
+		t->snd_nxt = t->snd_end + 1;
+	}
+	t->fin_lost = 0;
+	m->data_off = PKT_HEADROOM;
+	t->last_snd_us = st->now_us;
+	emit(st, t, m, t->snd_end, 0, TCP_FIN | TCP_ACK, false);
+}
+
+/* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must (RFC 9293 §3.8.6.1), or the ceiling
+ * of a cork. */
+static void arm_for_held_data(struct stack *st, struct tcb *t)
+{
+	uint32_t avail = t->snd_end - t->snd_nxt;
+
+	if (t->snd_wnd >= MIN(avail, t->mss)) {
+		const struct sock_opts *o = &sock_of_tcb(t)->opt;
+
+		if ((o->cork || t->more) && t->deadline[TCP_AT_MISC] == TCP_NEVER)
+			tcp_deadline_set(st, t, TCP_AT_MISC, st->now_us + TCP_CORK_US);
+		/* no mbuf: try again soon */
+		if (!(o->cork || t->more) && t->deadline[TCP_AT_REXMIT] == TCP_NEVER) {
+			t->persist = 1;
+			tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + t->rto_min_us);
+		}
+		return;
+	}
+	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER) {
+		t->persist = 1;
+		tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
+	}
+}
+
+/* Idle longer than the RTO: the window says nothing about the path any more (RFC 5681 §4.1, RFC 7661; halved per RTO as Linux does). */
+static void restart_after_idle(struct stack *st, struct tcb *t)
+{
+	uint64_t idle = st->now_us - t->last_snd_us;
+	uint32_t restart = MIN(TCP_IW_SEGS * (uint32_t)t->mss, t->cwnd);
+
+	if (t->cc->on_idle)
+		t->cc->on_idle(st, t, idle);
+	t->ssthresh = MAX(t->ssthresh, (t->cwnd >> 1) + (t->cwnd >> 2));
+	while (idle > t->rto_us && t->cwnd > restart) {
+		t->cwnd = MAX(t->cwnd >> 1, restart);
+		idle -= t->rto_us;
+	}
+}
+
+static cold_path void output_slow(struct stack *st, struct tcb *t, uint8_t flags)
+{
+	if (t->lost_out > t->rexmit_out && t->state >= TCPS_ESTABLISHED)
+		send_lost(st, t, flags & TCP_OUT_REXMIT);
+	if (flags & TCP_OUT_PROBE) {
+		/* below the window: any peer answers with an ACK (RFC 1122 §4.2.3.6, Linux's form of the window probe as well) */
+		send_pure(st, t, t->snd_una - 1, TCP_ACK);
+		t->out_flags &= (uint8_t)~TCP_OUT_ACK_NOW;
+	}
+	if (t->fin_lost && t->lost_out <= t->rexmit_out && !tcp_fin_acked(t))
+		send_fin(st, t);
+}
+
+void tcp_output(struct stack *st, struct tcb *t)
+{
+	uint8_t flags = t->out_flags;
+
+	if (unlikely(t->state < TCPS_ESTABLISHED)) {
+		t->out_flags = 0;
+		if ((t->state == TCPS_SYN_SENT || t->state == TCPS_SYN_RECEIVED) && (flags & TCP_OUT_SYN))
+			send_syn(st, t);
+		else if (t->state == TCPS_SYN_RECEIVED && (flags & TCP_OUT_ACK_NOW))
+			send_pure(st, t, t->snd_nxt, TCP_ACK);
+		return;
+	}
+	t->out_flags = flags & TCP_OUT_ACK_NOW;
+	if (unlikely((t->slow & TCP_SLOW_LOSS) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT))))
+		output_slow(st, t, flags);
+	if (t->sq_next) {
+		if (unlikely(!tcp_in_flight(t) && st->now_us - t->last_snd_us > t->rto_us))
+			restart_after_idle(st, t);
+		/* lost data goes first */
+		if (likely(t->lost_out <= t->rexmit_out))
+			send_new(st, t, flags & TCP_OUT_PUSH);
+		if (unlikely(t->sq_next && !tcp_in_flight(t)))
+			arm_for_held_data(st, t);
+	}
+	if (unlikely(t->fin_queued && !t->fin_sent && !t->sq_next))
+		send_fin(st, t);
+	if (t->out_flags & TCP_OUT_ACK_NOW)
+		send_pure(st, t, t->snd_nxt, TCP_ACK);
+	t->out_flags = 0;
+}
+
+void tcp_output_all(struct stack *st)
+{
+	struct list round;
+
+	/* what output itself marks is for the next round: a round ends */
+	if (list_empty(&st->tcp_out))
+		return;
+	list_init(&round);
+	list_insert_between(&round, st->tcp_out.prev, &st->tcp_out);
+	list_del(&st->tcp_out);
+	while (!list_empty(&round)) {
+		struct list *n = list_pop_front(&round);
+
+		tcp_output(st, container_of(n, struct tcb, out_node));
+	}
+}

@@ -1,0 +1,107 @@
+/* sendq.c - the send queue: mbufs linked through pkt_meta(m)->q, each with the sequence number, place and length of its payload.
+ *
+ * sq_head .. is the retransmission queue up to sq_next, the first mbuf never sent; an mbuf is either wholly sent or wholly unsent, so that
+ * marks of the scoreboard are exact: what is cut by a window or an MSS is split first. The queue holds one reference of each mbuf; a device that
+ * still transmits holds another, and then neither the mbuf's header room nor its fields may be touched (runtime.md, "Memory").
+ * Owner of the stack.
+ */
+#include "tcp/tcp_int.h"
+
+/* Smaller than this and fitting behind the unsent tail: copied there, so that one byte does not pin two kilobytes. */
+#define MERGE_MAX 512u
+
+static bool try_merge(struct tcb *t, struct rte_mbuf *m)
+{
+	struct rte_mbuf *tail = t->sq_tail;
+	struct pkt_meta *to, *from = pkt_meta(m);
+
+	/* never past what has been sent: sq_next set means the tail is unsent */
+	if (!t->sq_next || from->len > MERGE_MAX || m->next)
+		return false;
+	to = pkt_meta(tail);
+	if ((uint32_t)to->len + from->len > t->mss || (uint32_t)to->off + to->len + from->len > tail->buf_len ||
+	    !mbuf_writable(tail))
+		return false;
+	memcpy((char *)tail->buf_addr + to->off + to->len, (char *)m->buf_addr + from->off, from->len);
+	to->len = (uint16_t)(to->len + from->len);
+	return true;
+}
+
+void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
+{
+	while (first) {
+		struct rte_mbuf *m = pkt_of_node(first);
+		struct pkt_meta *p = pkt_meta(m);
+
+		first = p->q.next;
+		if (unlikely(p->len == 0)) {
+			rte_pktmbuf_free_seg(m);
+			continue;
+		}
+		if (try_merge(t, m)) {
+			t->snd_end += p->len;
+			st->stats.sock_tx_merge++;
+			rte_pktmbuf_free_seg(m);
+			continue;
+		}
+		p->q.next = NULL;
+		p->seq = t->snd_end;
+		t->snd_end += p->len;
+		pkt_tx(m)->flags = 0;
+		pkt_tx(m)->retrans = 0;
+		if (t->sq_tail)
+			pkt_meta(t->sq_tail)->q.next = &p->q;
+		else
+			t->sq_head = m;
+		t->sq_tail = m;
+		if (!t->sq_next)
+			t->sq_next = m;
+	}
+}
+
+int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes)
+{
+	struct pkt_meta *p = pkt_meta(m), *q;
+	struct rte_mbuf *n = rte_pktmbuf_alloc(st->pool);
+	uint32_t rest = p->len - bytes;
+
+	gz_assert(bytes > 0 && bytes < p->len);
+	if (!n) {
+		st->drops[DROP_NO_MBUF]++;
+		return -ENOBUFS;
+	}
+	if (rest > (uint32_t)n->buf_len - PKT_HEADROOM) {
+		/* an mbuf of a pool with larger buffers: cannot be, all are of one kind */
+		rte_pktmbuf_free(n);
+		return -ENOBUFS;
+	}
+	q = pkt_meta(n);
+	q->off = PKT_HEADROOM;
+	q->len = (uint16_t)rest;
+	q->seq = p->seq + bytes;
+	q->time_us = p->time_us;
+	memcpy((char *)n->buf_addr + q->off, (char *)m->buf_addr + p->off + bytes, rest);
+	*pkt_tx(n) = *pkt_tx(m);
+	/* the bytes at the old place stay: a device may still be sending them */
+	p->len = (uint16_t)bytes;
+	q->q.next = p->q.next;
+	p->q.next = &q->q;
+	if (t->sq_tail == m)
+		t->sq_tail = n;
+	return 0;
+}
+
+void tcp_sendq_purge(struct tcb *t)
+{
+	struct rte_mbuf *m = t->sq_head;
+
+	while (m) {
+		struct rte_mbuf *next = tcp_sendq_next(m);
+
+		rte_pktmbuf_free_seg(m);
+		m = next;
+	}
+	t->sq_head = t->sq_next = t->sq_tail = NULL;
+	tcp_scoreboard_reset_hints(t);
+	t->sacked_out = t->lost_out = t->rexmit_out = 0;
+}

@@ -1,0 +1,294 @@
+/* tcp_int.h - what the files of src/tcp share. One file per mechanism:
+ *
+ *   input.c   predicted path, parsing, lookup         slow.c    RFC 9293 §3.10.7 in its order
+ *   ack.c     acknowledgements, window, RTT samples   sack.c    scoreboard of the sender (RFC 2018, 6675)
+ *   recovery.c  entering and leaving loss recovery    reass.c   out-of-order queue, SACK blocks to send
+ *   sendq.c   the send queue                          output.c  what may go, building segments
+ *   timer.c   deadlines                               rtt.c     RFC 6298
+ *   listen.c  SYN records                             timewait.c  TIME_WAIT records
+ *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
+ *   cc*.c     congestion control                      drs.c     receive window and its tuning
+ *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
+ *
+ * All of it runs in the owner of the stack.
+ */
+#ifndef GZ_TCP_TCP_INT_H
+#define GZ_TCP_TCP_INT_H
+
+#include "base/mbufs.h"
+#include "base/seq.h"
+#include "sock/sock_up.h"
+#include "tcp/cc.h"
+#include "tcp/hdr.h"
+#include "tcp/opts.h"
+#include "tcp/records.h"
+#include "tcp/table.h"
+#include "tcp/tcp.h"
+
+/* pkt_tx(m)->flags of a queued mbuf */
+#define PKT_TX_SENT 0x01u    /* has left at least once */
+#define PKT_TX_SACKED 0x02u
+#define PKT_TX_LOST 0x04u    /* deemed lost, not yet acknowledged */
+#define PKT_TX_REXMIT 0x08u  /* a retransmission is in flight */
+#define PKT_TX_EVER_REXMIT 0x10u /* Karn: no RTT sample from it */
+
+#define TCP_RTO_MIN_US 200000u
+#define TCP_RTO_INIT_US 1000000u /* RFC 6298 §2.1 */
+#define TCP_RTO_MAX_US 120000000u
+#define TCP_RTO_FALLBACK_US 3000000u /* RFC 6298 §5.7: the SYN was retransmitted */
+#define TCP_DELACK_US 40000u
+#define TCP_CORK_US 200000u
+#define TCP_MSS_DEFAULT 536u /* RFC 9293 §3.7.1, MUST-15 */
+#define TCP_MSS_FLOOR 48u    /* a smaller announcement is an attack on us */
+#define TCP_SYN_RETRIES 6u   /* 1+2+...+64 s: 127 s, RFC 1122 §4.2.3.5 asks for 180 in R2; Linux's */
+#define TCP_SYNACK_RETRIES 5u
+#define TCP_R2_US 924600000u /* RFC 1122 §4.2.3.5: at least 100 s; what Linux's 15 retries come to */
+#define TCP_ORPHAN_R2_US 102200000u /* orphans: Linux's 8 retries */
+#define TCP_KEEP_IDLE_S 7200u
+#define TCP_KEEP_INTVL_S 75u
+#define TCP_KEEP_CNT 9u
+#define TCP_FIN_TIMEOUT_US 60000000u
+#define TCP_TIME_WAIT_US 60000000u
+#define TCP_CHALLENGE_PER_S 100u /* RFC 5961 §7 */
+#define TCP_OOW_ACK_US 500000u	 /* per connection */
+#define TCP_RCVBUF_MAX (6u << 20)
+#define TCP_SNDBUF_MAX (4u << 20)
+#define TCP_PAWS_IDLE_US (24ULL * 86400 * 1000000) /* RFC 7323 §5.5 */
+#define TCP_QUICK_MAX 16u
+#define TCP_OOO_RUNS_MAX 64u
+
+/* What the engine may be told by configuration; defaults are the constants above. */
+struct tcp_conf {
+	uint32_t rto_min_us, rto_init_us, delack_us;
+	uint32_t time_wait_us, fin_timeout_us;
+	uint32_t rcvbuf_max, sndbuf_max;
+	uint8_t syn_retries, synack_retries;
+	bool timestamps, sack, wscale;
+};
+
+struct tcp_state {
+	struct tcp_table conns; /* struct sock by tcb.key */
+	struct tcp_table syns;	/* struct tcp_syn */
+	struct tcp_table tws;	/* struct tcp_tw */
+	struct list syn_list;	/* all SYN records of this stack, oldest first */
+	struct list tw_list;	/* by expiry */
+	struct wheel_timer tw_timer; /* at the expiry of the first of tw_list */
+	struct tcp_conf conf;
+	uint64_t challenge_from_us;
+	uint32_t challenge_left;
+};
+
+/* A segment on the slow path, header in host order. */
+struct tcp_seg {
+	struct rte_mbuf *m; /* data at the payload; NULL once taken */
+	const struct ip_addr *src, *dst;
+	uint16_t sport_be, dport_be;
+	uint32_t hash;
+	uint32_t seq, ack;
+	uint32_t len; /* payload bytes */
+	uint16_t wnd; /* as in the header */
+	uint16_t urg;
+	uint8_t flags;
+	uint8_t tos;
+	struct tcp_opts o;
+};
+
+/* What one ACK brought, filled by ack.c and sack.c, read by recovery.c and the congestion control. */
+struct tcp_ack {
+	uint32_t acked;	     /* bytes of sequence space, FIN included */
+	uint32_t acked_data; /* bytes of data */
+	uint32_t sacked;     /* bytes newly SACKed */
+	uint32_t prior_una, prior_pipe;
+	uint64_t sent_us;    /* send time of the first segment that this ACK newly covers and that was never retransmitted; 0: none */
+	uint64_t sack_sent_us; /* the same among newly SACKed ones */
+	bool rexmit_acked;   /* a segment that had been retransmitted was covered */
+	bool wnd_update;
+	bool dup;	     /* counts as a duplicate ACK without SACK (RFC 5681 §2) */
+	bool dsack;
+	bool reordered;	     /* a never retransmitted segment below the highest SACK arrived ... */
+	uint32_t reorder_seq; /* ... the lowest one's sequence number */
+	uint32_t prior_high; /* highest SACKed before this ACK */
+	struct tcp_rate_sample rs;
+};
+
+static force_inline uint32_t tcp_seg_end(const struct tcp_seg *g)
+{
+	return g->seq + g->len + !!(g->flags & TCP_SYN) + !!(g->flags & TCP_FIN);
+}
+
+static force_inline uint32_t tcp_now_ms(const struct stack *st) { return (uint32_t)(st->now_us / 1000); }
+/* Our timestamp clock: milliseconds plus the connection's random offset (RFC 7323 §5.4). */
+static force_inline uint32_t tcp_ts_now(const struct stack *st, const struct tcb *t)
+{
+	return tcp_now_ms(st) + t->ts_off;
+}
+/* Bytes in the network: RFC 6675 §4 SetPipe(), kept by counters. */
+static force_inline uint32_t tcp_pipe(const struct tcb *t)
+{
+	/* a FIN under way is no data */
+	uint32_t flight = t->snd_nxt - t->snd_una - (t->fin_sent && t->snd_una != t->snd_nxt) + t->rexmit_out;
+	uint32_t out = t->sacked_out + t->lost_out;
+
+	return flight > out ? flight - out : 0;
+}
+static force_inline bool tcp_fin_acked(const struct tcb *t)
+{
+	return t->fin_sent && t->snd_una == t->snd_end + 1;
+}
+/* Data or FIN not acknowledged yet. */
+static force_inline bool tcp_in_flight(const struct tcb *t) { return t->snd_una != t->snd_nxt; }
+static force_inline uint32_t tcp_snd_data_nxt(const struct tcb *t) { return t->snd_nxt - t->fin_sent; }
+/* Window we offer now, right of rcv_nxt. */
+static force_inline uint32_t tcp_rcv_wnd(const struct tcb *t)
+{
+	return seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
+}
+
+static force_inline void tcp_mark_output(struct stack *st, struct tcb *t, uint8_t flags)
+{
+	t->out_flags |= flags;
+	if (!list_linked(&t->out_node))
+		list_push_back(&st->tcp_out, &t->out_node);
+}
+
+/* timer.c */
+static force_inline void tcp_deadline_set(struct stack *st, struct tcb *t, enum tcp_deadline which, uint64_t at_us)
+{
+	t->deadline[which] = at_us;
+	/* Lazy: a later deadline than the wheel's does not touch the wheel; the timer looks at the real ones when it fires. */
+	if (!wheel_is_armed(&t->timer) || at_us < t->timer.expires_us)
+		wheel_arm(&st->wheel, &t->timer, at_us);
+}
+static force_inline void tcp_deadline_clear(struct tcb *t, enum tcp_deadline which) { t->deadline[which] = TCP_NEVER; }
+/* (Re)starts the retransmission timer for what is in flight (RFC 6298 §5.1, §5.3). */
+static force_inline void tcp_rexmit_timer_restart(struct stack *st, struct tcb *t, uint32_t rto_us)
+{
+	t->persist = 0;
+	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + rto_us);
+}
+void tcp_keepalive_restart(struct stack *st, struct tcb *t);
+
+/* rtt.c */
+void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us);
+uint32_t tcp_rto_backed_off(const struct tcb *t);
+
+/* input.c, slow.c */
+void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g);
+void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len);
+void tcp_fin_arrived(struct stack *st, struct tcb *t);
+/* Challenge ACK within the rate limits (RFC 5961 §7). */
+void tcp_challenge_ack(struct stack *st, struct tcb *t);
+bool tcp_challenge_allowed(struct stack *st);
+
+/* ack.c */
+/* RFC 9293 §3.10.7.4 "fifth, check the ACK field", for synchronised states. false: the segment must be dropped (a challenge ACK is
+ * marked where one is due). */
+bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g);
+/* Predicted: snd_una < ack <= snd_nxt, no loss state. tsecr: 0 when there is none. */
+void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr);
+/* RFC 9293 §3.10.7.4: SND.WND from a segment that is not older than the last that updated it. */
+void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack, uint32_t wnd);
+
+/* sack.c */
+void tcp_sack_input(struct stack *st, struct tcb *t, const struct tcp_opts *o, uint32_t ack, struct tcp_ack *a);
+/* RFC 6675 IsLost() for all of the queue: marks; returns bytes newly marked. */
+uint32_t tcp_sack_mark_lost(struct stack *st, struct tcb *t);
+/* An mbuf of the queue leaves it or changes: counters and hints follow. */
+void tcp_scoreboard_forget(struct tcb *t, struct rte_mbuf *m);
+void tcp_scoreboard_trim(struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
+void tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m);
+/* After an RTO: everything unsacked is lost, no retransmission is in flight. */
+void tcp_scoreboard_all_lost(struct tcb *t);
+void tcp_scoreboard_clear_sacks(struct tcb *t);
+void tcp_scoreboard_reset_hints(struct tcb *t);
+/* First segment that is lost and not under way again, NULL: none. */
+struct rte_mbuf *tcp_scoreboard_next_rexmit(struct tcb *t);
+
+/* recovery.c */
+void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a);
+void tcp_recovery_on_rto(struct stack *st, struct tcb *t);
+void tcp_slow_loss_update(struct tcb *t);
+
+/* sendq.c */
+static force_inline struct rte_mbuf *tcp_sendq_next(struct rte_mbuf *m)
+{
+	struct inbox_node *n = pkt_meta(m)->q.next;
+
+	return n ? pkt_of_node(n) : NULL;
+}
+static force_inline uint32_t tcp_mbuf_seq(struct rte_mbuf *m) { return pkt_meta(m)->seq; }
+static force_inline uint32_t tcp_mbuf_end(struct rte_mbuf *m) { return pkt_meta(m)->seq + pkt_meta(m)->len; }
+void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first);
+/* m keeps its first `bytes`, a new mbuf behind it gets the rest with the same marks. 0 or -ENOBUFS. */
+int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
+void tcp_sendq_purge(struct tcb *t);
+
+/* reass.c */
+/* Payload beyond rcv_nxt, inside the window; takes m. */
+void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t seq, uint32_t len);
+/* rcv_nxt moved: hands up what is in order now. */
+void tcp_reass_drain(struct stack *st, struct tcb *t);
+void tcp_reass_purge(struct tcb *t);
+void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end);
+void tcp_rcv_sack_trim(struct tcb *t);
+
+/* output.c */
+void tcp_output(struct stack *st, struct tcb *t);
+
+/* drs.c */
+/* Updates rcv_adv for a segment that leaves now; returns the header field. */
+uint16_t tcp_window_to_send(struct stack *st, struct tcb *t);
+void tcp_drs_on_data(struct stack *st, struct tcb *t);
+void tcp_drs_init(struct stack *st, struct tcb *t);
+uint8_t tcp_choose_wscale(const struct stack *st, const struct sock *s);
+uint32_t tcp_initial_window(const struct sock *s);
+void tcp_sndbuf_tune(struct stack *st, struct tcb *t);
+
+/* isn.c */
+uint32_t tcp_isn(const struct stack *st, const struct tcp_key *k);
+uint32_t tcp_ts_offset(const struct stack *st, const struct tcp_key *k);
+
+/* reply.c: ready IP packets on the reply list */
+/* RST as answer to g (RFC 9293 §3.10.7.1); never to a RST. Does not take g->m. */
+void tcp_reply_rst(struct stack *st, const struct tcp_seg *g);
+/* A reset of a connection that is going away: seq snd_nxt. */
+void tcp_reply_rst_conn(struct stack *st, const struct tcb *t, uint32_t seq);
+struct tcp_reply {
+	const struct ip_addr *laddr, *raddr;
+	uint16_t lport_be, rport_be;
+	uint32_t seq, ack;
+	uint16_t wnd;
+	uint8_t flags, tos;
+	uint8_t opt_len; /* multiple of 4 */
+	uint8_t opt[40];
+};
+void tcp_reply(struct stack *st, const struct tcp_reply *r);
+
+/* listen.c */
+/* No connection matches: SYN record, listener or nothing. Takes g->m. */
+void tcp_listen_input(struct stack *st, struct tcp_seg *g);
+void tcp_syn_free(struct stack *st, struct tcp_syn *r);
+
+/* timewait.c */
+/* A segment for a TIME_WAIT record; true: a new connection may be made of it (RFC 6191), the record is gone and *isn_floor holds what the new
+ * ISN must exceed. Does not take g->m. */
+bool tcp_tw_input(struct stack *st, struct tcp_tw *w, const struct tcp_seg *g, uint32_t *isn_floor);
+/* Moves t into a record. */
+void tcp_tw_enter(struct stack *st, struct tcb *t);
+void tcp_tw_free(struct stack *st, struct tcp_tw *w);
+
+/* conn.c */
+void tcp_tcb_insert(struct stack *st, struct tcb *t); /* key set; hash is computed here */
+/* Handshake done, either side: window scale, MSS, congestion control; state becomes ESTABLISHED. */
+void tcp_established(struct stack *st, struct tcb *t);
+void tcp_set_mss(struct stack *st, struct tcb *t);
+uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_route *route);
+/* Leaves the table, frees queues and timers, tells the socket: error (0: none), closed. t is no longer TCP's after this. */
+void tcp_conn_gone(struct stack *st, struct tcb *t, int err);
+void tcp_set_state(struct tcb *t, uint8_t state);
+/* FIN_WAIT_2 entered or the last descriptor closed in it: no orphan stays for ever. */
+void tcp_fin_wait_2_entered(struct stack *st, struct tcb *t);
+struct tcb *tcp_find(struct stack *st, const struct ip_addr *laddr, const struct ip_addr *raddr, uint16_t lport_be,
+		     uint16_t rport_be, uint32_t hash);
+
+#endif

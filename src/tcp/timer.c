@@ -1,0 +1,177 @@
+/* timer.c - everything that a connection does because time passed: retransmission (RFC 6298 §5.4-5.7), persist (RFC 9293 §3.8.6.1),
+ * delayed ACK (RFC 1122 §4.2.3.2), keep-alive (RFC 1122 §4.2.3.6), FIN_WAIT_2 and linger limits, give-up times (RFC 1122 §4.2.3.5, RFC
+ * 5482). Called by the wheel; owner of the stack.
+ *
+ * A TCB has several deadlines and one timer, armed for the earliest or before: pushing a deadline out, which every ACK does, costs a store. When the
+ * timer fires, the real deadlines decide.
+ */
+#include "tcp/tcp_int.h"
+
+/* true: the connection is over (the TCB is no longer ours) */
+static bool gave_up(struct stack *st, struct tcb *t, uint64_t limit_us, int err)
+{
+	uint64_t user_us = (uint64_t)sock_of_tcb(t)->opt.user_timeout_ms * 1000;
+
+	if (user_us)
+		limit_us = user_us;
+	if (st->now_us - t->rexmit_since_us < limit_us)
+		return false;
+	st->mib.tcp_free_pcb_in_maxrtx++;
+	tcp_conn_gone(st, t, err);
+	return true;
+}
+
+static bool on_syn_timeout(struct stack *st, struct tcb *t)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	unsigned max = o->syncnt ? o->syncnt : st->tcp->conf.syn_retries;
+	bool over = o->user_timeout_ms && st->now_us - t->rexmit_since_us >= (uint64_t)o->user_timeout_ms * 1000;
+
+	if (t->syn_retrans >= max || over) {
+		st->mib.tcp_free_pcb_in_syn_maxrtx++;
+		st->mib.tcp_attempt_fail++;
+		tcp_conn_gone(st, t, ETIMEDOUT);
+		return true;
+	}
+	t->syn_retrans++;
+	t->backoff++;
+	st->mib.tcp_syn_retrans++;
+	tcp_mark_output(st, t, TCP_OUT_SYN);
+	/* output starts it again; should it fail to run, this stands */
+	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
+	return false;
+}
+
+static bool on_persist(struct stack *st, struct tcb *t)
+{
+	if (!t->sq_next) {
+		t->persist = 0;
+		tcp_deadline_clear(t, TCP_AT_REXMIT);
+		return false;
+	}
+	if (!t->rexmit_since_us)
+		t->rexmit_since_us = st->now_us;
+	else if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
+		return true;
+	if (t->backoff < 16)
+		t->backoff++;
+	st->mib.tcp_persist_probe++;
+	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
+	if (seq_gt(t->snd_una + t->snd_wnd, t->snd_nxt))
+		/* the override timeout of SWS avoidance (RFC 9293 §3.8.6.2.1): what fits goes */
+		tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
+	else
+		tcp_mark_output(st, t, TCP_OUT_PROBE);
+	return false;
+}
+
+static bool on_rexmit(struct stack *st, struct tcb *t)
+{
+	if (t->state == TCPS_SYN_SENT || t->state == TCPS_SYN_RECEIVED)
+		return on_syn_timeout(st, t);
+	if (t->persist)
+		return on_persist(st, t);
+	if (!tcp_in_flight(t)) {
+		tcp_deadline_clear(t, TCP_AT_REXMIT);
+		return false;
+	}
+	if (!t->rexmit_since_us)
+		/* from when the data first left */
+		t->rexmit_since_us = t->last_snd_us ? MIN(t->last_snd_us, st->now_us) : st->now_us;
+	if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
+		return true;
+	tcp_recovery_on_rto(st, t);
+	if (t->backoff < 16)
+		t->backoff++;
+	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
+	return false;
+}
+
+static void on_delack(struct stack *st, struct tcb *t)
+{
+	tcp_deadline_clear(t, TCP_AT_DELACK);
+	if (t->last_ack_sent == t->rcv_nxt)
+		return;
+	/* nothing rode on data: this is no request-response traffic now */
+	t->pingpong = 0;
+	st->mib.tcp_delay_ack_cnt++;
+	tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+}
+
+static uint64_t keep_idle_us(const struct sock_opts *o)
+{
+	return (uint64_t)(o->keep_idle_s ? o->keep_idle_s : TCP_KEEP_IDLE_S) * US_PER_S;
+}
+
+void tcp_keepalive_restart(struct stack *st, struct tcb *t)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+
+	if (o->keepalive && t->state >= TCPS_ESTABLISHED)
+		tcp_deadline_set(st, t, TCP_AT_KEEP, st->now_us + keep_idle_us(o));
+	else
+		tcp_deadline_clear(t, TCP_AT_KEEP);
+}
+
+static bool on_keepalive(struct stack *st, struct tcb *t)
+{
+	const struct sock_opts *o = &sock_of_tcb(t)->opt;
+	uint64_t idle_us = (uint64_t)(uint32_t)(tcp_now_ms(st) - t->last_rcv_ms) * 1000, want = keep_idle_us(o);
+	uint64_t intvl = (uint64_t)(o->keep_intvl_s ? o->keep_intvl_s : TCP_KEEP_INTVL_S) * US_PER_S;
+	uint32_t cnt = o->keep_cnt ? o->keep_cnt : TCP_KEEP_CNT;
+	bool over;
+
+	tcp_deadline_clear(t, TCP_AT_KEEP);
+	if (!o->keepalive)
+		return false;
+	/* data in flight is watched by the retransmission timer */
+	if (idle_us < want || tcp_in_flight(t) || t->sq_next) {
+		if (idle_us < want)
+			t->probes = 0;
+		tcp_deadline_set(st, t, TCP_AT_KEEP, st->now_us + (idle_us < want ? want - idle_us : want));
+		return false;
+	}
+	over = o->user_timeout_ms ? t->probes && idle_us >= (uint64_t)o->user_timeout_ms * 1000 : t->probes >= cnt;
+	if (over) {
+		st->mib.tcp_rst_in_keepalive_timeout++;
+		tcp_reply_rst_conn(st, t, t->snd_nxt);
+		tcp_conn_gone(st, t, ETIMEDOUT);
+		return true;
+	}
+	t->probes++;
+	st->mib.tcp_keepalive_probe++;
+	tcp_mark_output(st, t, TCP_OUT_PROBE);
+	tcp_deadline_set(st, t, TCP_AT_KEEP, st->now_us + intvl);
+	return false;
+}
+
+static bool on_misc(struct stack *st, struct tcb *t)
+{
+	tcp_deadline_clear(t, TCP_AT_MISC);
+	if (t->app_closed) {
+		/* an orphan in FIN_WAIT_2 whose peer never closes, or SO_LINGER's limit */
+		tcp_conn_gone(st, t, 0);
+		return true;
+	}
+	tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
+	return false;
+}
+
+void tcp_on_timer(struct stack *st, struct wheel_timer *w)
+{
+	struct tcb *t = container_of(w, struct tcb, timer);
+	uint64_t now = st->now_us, next = TCP_NEVER;
+
+	if (t->deadline[TCP_AT_DELACK] <= now)
+		on_delack(st, t);
+	if (t->deadline[TCP_AT_REXMIT] <= now && on_rexmit(st, t))
+		return;
+	if (t->deadline[TCP_AT_KEEP] <= now && on_keepalive(st, t))
+		return;
+	if (t->deadline[TCP_AT_MISC] <= now && on_misc(st, t))
+		return;
+	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
+		next = MIN(next, t->deadline[i]);
+	if (next != TCP_NEVER)
+		wheel_arm(&st->wheel, &t->timer, next);
+}
