@@ -164,6 +164,23 @@ static const char *view_hello(const struct ctl_request *rq, struct json_object *
 
 /* --- stats --- */
 
+/* Free buffers of the stack's pool: the pool's own and its caches', and those that application threads keep in their magazines. A magazine is
+ * counted for the pool of its first buffer (a thread mostly uses one stack); read while it changes, like every other counter. */
+static uint64_t free_mbufs(const struct stack *st)
+{
+	uint64_t n = rte_mempool_avail_count(st->pool);
+	uint32_t fresh = MIN(atomic_load_explicit(&gz->threads.fresh, memory_order_acquire), gz->threads.capacity);
+
+	for (uint32_t i = 0; i < fresh; i++) {
+		const struct thread_rec *t = slab_at(&gz->threads, i);
+		uint16_t count = MIN(t->mag.count, MAGAZINE_MAX);
+
+		if (count && (atomic_load_explicit(&t->slab.gen, memory_order_acquire) & 1) && t->mag.m[0]->pool == st->pool)
+			n += count;
+	}
+	return n;
+}
+
 static void put_stats(struct json_object *o, const struct stack *st)
 {
 	const struct netdev_queue_stats *q = &stack_queue(st)->stats;
@@ -175,7 +192,7 @@ static void put_stats(struct json_object *o, const struct stack *st)
 	put_u64(o, "tx_pkts", q->tx_pkts);
 	put_u64(o, "tx_drop", q->tx_drop);
 	put_u64(o, "tx_allocmbuf_fail", st->drops[DROP_NO_MBUF]);
-	put_u64(o, "mbuf_pool_freecnt", rte_mempool_avail_count(st->pool));
+	put_u64(o, "mbuf_pool_freecnt", free_mbufs(st));
 	put_u64(o, "conn_num", st->tcp->conns.count);
 	put_u64(o, "wakeup_events", s->wakeup_events);
 	put_u64(o, "rpc_pool_cnt", 0); /* commands need no pool */
