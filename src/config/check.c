@@ -132,7 +132,7 @@ static bool user_driver(const char *d)
 static void check_pci_port(struct config *c, const struct conf_machine *m, struct conf_report *rep)
 {
 	const struct conf_kernel_link *kernel = NULL;
-	char where[256], full[16];
+	char where[256], full[20];
 
 	snprintf(full, sizeof(full), "%s%.12s", strlen(c->devices) == 7 ? "0000:" : "", c->devices);
 	at(c, "devices", where, sizeof(where));
