@@ -24,15 +24,14 @@ struct kif_queue {
 	/* receive ring [stack] */
 	uint8_t **slots; /* [const] address of each slot */
 	uint32_t nb_slots, head;
+	uint32_t split_at; /* next datagram of a slot that holds several, 0: none begun */
 	int fd;
-	bool big_by_copy; /* [const] frames longer than a slot come by recvmsg() */
-	uint32_t snap_max; /* [const] longest frame that a slot takes */
 	/* transmit [stack] */
 	struct mmsghdr msgs[NETDEV_BURST];
 	struct iovec iov[KIF_IOV];
 	struct virtio_net_hdr vhdr[NETDEV_BURST];
 	/* counters [stack] */
-	uint64_t rx_truncated, rx_gso, rx_partial_csum, tx_gso, tx_calls, tx_again, tx_errors;
+	uint64_t rx_truncated, rx_gso, rx_split, rx_partial_csum, tx_gso, tx_calls, tx_again, tx_errors;
 	/* [keeper] */
 	_Atomic uint64_t ring_frames, ring_drops;
 	void *ring;

@@ -23,9 +23,9 @@
 /* A slot holds the ring's header (with room for the virtio-net header and alignment) and one frame. Its size is no
  * multiple of a page: else the headers of all slots would compete for one set of the L1 cache. */
 #define SLOT_OVERHEAD 192u
-#define SLOT_BYTES_BIG ROUND_UP(KIF_FRAME_MAX + SLOT_OVERHEAD + 64u, 64u)
+#define SLOT_BYTES (ROUND_UP(KIF_FRAME_MAX + SLOT_OVERHEAD, 128u) | 64u)
 #define BLOCK_BYTES (1u << 20)
-#define RING_SLOTS_MAX 512u /* 35 MB */
+#define RING_SLOTS_MAX 256u /* 18 MB */
 #define RING_SLOTS_MIN 32u
 #define SOCKET_BUFFER (8 << 20)
 
@@ -37,8 +37,8 @@ static int kif_wait_fd(struct netdev *nd, uint16_t queue)
 static bool kif_xstat(struct netdev *nd, unsigned i, const char **name, uint64_t *value)
 {
 	static const char *const names[] = {
-		"ring_frames", "ring_drops",	 "rx_truncated", "rx_gso_frames", "rx_unfinished_checksums",
-		"tx_calls",    "tx_gso_frames", "tx_again",	 "tx_errors",
+		"ring_frames", "ring_drops",	 "rx_truncated", "rx_gso_frames", "rx_split_datagrams", "rx_unfinished_checksums",
+		"tx_calls", "tx_gso_frames", "tx_again", "tx_errors",
 	};
 	struct kif *k = nd->priv;
 	uint64_t sum = 0;
@@ -55,7 +55,7 @@ static bool kif_xstat(struct netdev *nd, unsigned i, const char **name, uint64_t
 		const uint64_t v[] = {
 			atomic_load_explicit(&kq->ring_frames, memory_order_relaxed),
 			atomic_load_explicit(&kq->ring_drops, memory_order_relaxed),
-			kq->rx_truncated, kq->rx_gso, kq->rx_partial_csum,
+			kq->rx_truncated, kq->rx_gso, kq->rx_split, kq->rx_partial_csum,
 			kq->tx_calls, kq->tx_gso, kq->tx_again, kq->tx_errors,
 		};
 
@@ -111,11 +111,12 @@ static int set_opt(int fd, int opt, int value)
 /* Ring of as many slots as memory allows, halved until it fits. */
 static int ring_create(struct netdev *nd, struct kif_queue *kq, uint32_t want, char *err, size_t err_bytes)
 {
-	uint32_t per_block = BLOCK_BYTES / SLOT_BYTES_BIG, slots = want;
+	const uint32_t slot_bytes = SLOT_BYTES, per_block = BLOCK_BYTES / slot_bytes;
+	uint32_t slots = want;
 	long r, at;
 
 	for (;;) {
-		struct tpacket_req req = { .tp_block_size = BLOCK_BYTES, .tp_frame_size = SLOT_BYTES_BIG };
+		struct tpacket_req req = { .tp_block_size = BLOCK_BYTES, .tp_frame_size = slot_bytes };
 
 		req.tp_block_nr = (slots + per_block - 1) / per_block;
 		req.tp_frame_nr = req.tp_block_nr * per_block;
@@ -136,7 +137,7 @@ static int ring_create(struct netdev *nd, struct kif_queue *kq, uint32_t want, c
 		if (slots <= RING_SLOTS_MIN || (r != -ENOMEM && r != -EAGAIN && r != -ENOBUFS)) {
 			snprintf(err, err_bytes, "interface %s: no receive ring: %s (%u slots of %u KB, the least "
 				 "that serves): free memory, or raise the container's limits", nd->name,
-				 strerror((int)-r), slots, SLOT_BYTES_BIG >> 10);
+				 strerror((int)-r), slots, slot_bytes >> 10);
 			return (int)r;
 		}
 		slots /= 2;
@@ -149,7 +150,7 @@ static int ring_create(struct netdev *nd, struct kif_queue *kq, uint32_t want, c
 		return -ENOMEM;
 	for (uint32_t i = 0; i < kq->nb_slots; i++)
 		kq->slots[i] = (uint8_t *)kq->ring + (size_t)(i / per_block) * BLOCK_BYTES +
-			       (size_t)(i % per_block) * SLOT_BYTES_BIG;
+			       (size_t)(i % per_block) * slot_bytes;
 	return 0;
 }
 

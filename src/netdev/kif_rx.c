@@ -3,6 +3,7 @@
  * Called by netdev_rx(), by the owner of the queue's stack. Frames up to 64 KB arrive whole when the sender (or GRO) left
  * them unsegmented; the virtio-net header in front says so, and whether the checksum is still unfinished.
  */
+#include "base/csum.h"
 #include "netdev/kif.h"
 
 #include <linux/if_ether.h>
@@ -11,6 +12,7 @@
 
 #define VLAN_BYTES 4u
 #define MAX_CHAIN 64u
+#define GSO_UDP_L4 5 /* VIRTIO_NET_HDR_GSO_UDP_L4, Linux 6.2 */
 
 static force_inline _Atomic uint32_t *slot_status(uint8_t *slot)
 {
@@ -57,9 +59,69 @@ static void fill_chain(struct rte_mbuf **seg, uint32_t n, const uint8_t *data, u
 	head->nb_segs = (uint16_t)n;
 }
 
-/* One slot into mbufs; NULL: no buffers (the slot stays) or, with *bad set, a frame that must be skipped. */
+/* A sender on this machine may hand over many datagrams as one frame (UDP_SEGMENT, udp(7)); to the receiver they are datagrams.
+ * Copies the next one out of the slot; *last when it was the last. NULL as in take_slot(). UDP over IPv4 or IPv6 without extension
+ * headers: the only form in which Linux makes such frames. */
+static cold_path struct rte_mbuf *take_datagram(struct netdev_queue *nq, struct kif_queue *kq, const uint8_t *data,
+						uint32_t len, const struct virtio_net_hdr *vh, bool *bad, bool *last)
+{
+	uint32_t l4 = vh->csum_start, l3 = ETH_HLEN, hdr = l4 + 8u, at, take;
+	bool is_ip4;
+	struct rte_mbuf *m;
+	uint8_t *p;
+	uint16_t be;
+
+	*last = true;
+	*bad = true;
+	if (len >= ETH_HLEN + VLAN_BYTES && data[12] == 0x81 && data[13] == 0x00)
+		l3 += VLAN_BYTES;
+	if (vh->gso_size == 0 || l4 < l3 + 20 || hdr >= len)
+		goto malformed;
+	is_ip4 = data[l3] >> 4 == 4;
+	if (!is_ip4 && l4 != l3 + 40)
+		goto malformed;
+	at = kq->split_at ? kq->split_at : hdr;
+	take = MIN((uint32_t)vh->gso_size, len - at);
+	if (hdr + take > (uint32_t)rte_pktmbuf_data_room_size(nq->pool) - RTE_PKTMBUF_HEADROOM)
+		goto malformed;
+	m = rte_pktmbuf_alloc(nq->pool);
+	*bad = false;
+	if (!m)
+		return NULL;
+	p = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(hdr + take));
+	memcpy(p, data, hdr);
+	memcpy(p + hdr, data + at, take);
+	be = htons((uint16_t)(8 + take));
+	memcpy(p + l4 + 4, &be, 2);
+	if (is_ip4) {
+		uint16_t id, sum;
+
+		be = htons((uint16_t)(hdr - l3 + take));
+		memcpy(p + l3 + 2, &be, 2);
+		memcpy(&id, p + l3 + 4, 2);
+		id = htons((uint16_t)(ntohs(id) + (at - hdr) / vh->gso_size));
+		memcpy(p + l3 + 4, &id, 2);
+		memset(p + l3 + 10, 0, 2);
+		sum = csum_flat(p + l3, (l4 - l3));
+		memcpy(p + l3 + 10, &sum, 2);
+	} else {
+		memcpy(p + l3 + 4, &be, 2);
+	}
+	/* the checksum was never computed: memory on this machine vouches for the bytes */
+	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+	kq->rx_split++;
+	*last = at + take == len;
+	kq->split_at = *last ? 0 : at + take;
+	return m;
+malformed:
+	kq->rx_truncated++;
+	kq->split_at = 0;
+	return NULL;
+}
+
+/* One slot into mbufs; NULL: no buffers (the slot stays) or, with *bad set, a frame that must be skipped. *last: the slot is done. */
 static force_inline struct rte_mbuf *take_slot(struct netdev_queue *nq, struct kif_queue *kq, uint8_t *slot,
-					       uint32_t status, bool *bad)
+					       uint32_t status, bool *bad, bool *last)
 {
 	const struct tpacket2_hdr *h = (const struct tpacket2_hdr *)(void *)slot;
 	const uint8_t *data = slot + h->tp_mac;
@@ -74,6 +136,14 @@ static force_inline struct rte_mbuf *take_slot(struct netdev_queue *nq, struct k
 	}
 	/* the header stands right before the frame, whatever its alignment */
 	memcpy(&vh, data - sizeof(vh), sizeof(vh));
+	if (unlikely(vh.gso_type == GSO_UDP_L4)) {
+		seg[0] = take_datagram(nq, kq, data, len, &vh, bad, last);
+		if (seg[0] && (status & TP_STATUS_VLAN_VALID)) { /* netdev_rx() puts it back */
+			seg[0]->vlan_tci = h->tp_vlan_tci;
+			seg[0]->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
+		}
+		return seg[0];
+	}
 	extra = status & TP_STATUS_VLAN_VALID ? VLAN_BYTES : 0;
 	room = (uint32_t)rte_pktmbuf_data_room_size(nq->pool) - RTE_PKTMBUF_HEADROOM;
 	if (likely(len + extra <= room)) {
@@ -131,13 +201,13 @@ uint16_t kif_rx_burst(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, ui
 		/* pairs with the kernel's write barrier before it sets TP_STATUS_USER */
 		uint32_t status = atomic_load_explicit(slot_status(slot), memory_order_acquire);
 		uint32_t next = kq->head + 1 == kq->nb_slots ? 0 : kq->head + 1;
-		bool bad = false;
+		bool bad = false, last = true;
 
 		if (!(status & TP_STATUS_USER))
 			break;
 		prefetch(kq->slots[next]);
 		prefetch(kq->slots[next] + CACHE_LINE);
-		m[got] = take_slot(nq, kq, slot, status, &bad);
+		m[got] = take_slot(nq, kq, slot, status, &bad, &last);
 		if (likely(m[got] != NULL)) {
 			got++;
 		} else if (bad) {
@@ -148,9 +218,11 @@ uint16_t kif_rx_burst(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, ui
 			nq->stats.rx_allocmbuf_fail++;
 			break;
 		}
+		seen++;
+		if (unlikely(!last))
+			continue;
 		atomic_store_explicit(slot_status(slot), TP_STATUS_KERNEL, memory_order_release);
 		kq->head = next;
-		seen++;
 	}
 	return got;
 }

@@ -43,6 +43,19 @@ static const struct netdev_ops port_ops = {
 	.close = port_close,
 };
 
+/* For drivers that cannot say whether a frame waits (they answer -ENOTSUP): an idle stack receives to find out. */
+static const struct netdev_ops port_blind_ops = {
+	.kind = "port",
+	.rx_burst = port_rx_burst,
+	.tx_burst = port_tx_burst,
+	.wait_fd = port_wait_fd,
+	.irq_enable = port_irq_enable,
+	.irq_ack = port_irq_ack,
+	.xstat = port_xstat,
+	.housekeeping = port_housekeeping,
+	.close = port_close,
+};
+
 /* What the stack can use, and what serves instead. */
 static const struct {
 	uint64_t bit;
@@ -297,6 +310,8 @@ int port_open(struct netdev *nd, const struct netdev_request *req, uint16_t port
 		read_rss(nd, &info);
 	if (p->irq && port_wait_fd(nd, 0) < 0 && strcmp(p->driver, "net_vhost"))
 		p->irq = false;
+	if (rte_eth_rx_queue_count(port_id, 0) < 0)
+		nd->ops = &port_blind_ops;
 	port_link_start(nd);
 	if (!strcmp(p->driver, "net_af_packet") || !strcmp(p->driver, "net_af_xdp"))
 		log_info("device %s (%s): frames that this machine's kernel sends arrive with unfinished checksums and are "
@@ -315,7 +330,7 @@ bool netdev_get_rss(const struct netdev *nd, struct netdev_rss *out)
 {
 	const struct port *p = nd->priv;
 
-	if (nd->ops != &port_ops || !p->rss.valid)
+	if ((nd->ops != &port_ops && nd->ops != &port_blind_ops) || !p->rss.valid)
 		return false;
 	*out = p->rss;
 	return true;

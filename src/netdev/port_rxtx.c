@@ -64,10 +64,7 @@ uint16_t port_tx_burst(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, u
 
 bool port_rx_pending(struct netdev *nd, uint16_t queue)
 {
-	int n = rte_eth_rx_queue_count(nd->port_id, queue);
-
-	/* drivers that cannot tell: look */
-	return n != 0;
+	return rte_eth_rx_queue_count(nd->port_id, queue) != 0;
 }
 
 int port_wait_fd(struct netdev *nd, uint16_t queue)
