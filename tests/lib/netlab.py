@@ -163,7 +163,7 @@ class Lab:
         self.name = name
         self.build = build if os.path.isabs(build) else os.path.join(ROOT, build)
         self.library = os.path.join(self.build, 'src/liblstack.so')
-        self.gazellectl = os.path.join(self.build, 'tools/gazellectl')
+        self.gazellectl = os.path.join(self.build, 'tools/gazellectl/gazellectl')
         self.verbose = verbose
         self.procs, self.spaces, self.tmp, self.closed = [], [], None, False
         self.serial = 0
