@@ -226,7 +226,7 @@ static void fill_args(const char **argv, size_t n, const char *first, va_list ap
 	va_list ap;                                                            \
 	size_t n;                                                              \
 	va_start(ap, first);                                                   \
-	n = first ? count_args(ap) : 1;                                        \
+	n = count_args(ap);                                                    \
 	va_end(ap);                                                            \
 	const char **argv = __builtin_alloca((n + 1) * sizeof(*argv));         \
 	va_start(ap, first);                                                   \

@@ -99,7 +99,7 @@ static bool split_add(struct split *sp, int fd, int at, short events, struct thr
 }
 
 /* Is there anything in the set that libc must not see? */
-static bool poll_concerns_us(const struct pollfd *p, nfds_t n)
+static bool poll_concerns_us(struct pollfd *p, nfds_t n)
 {
 	for (nfds_t i = 0; i < n; i++)
 		if (p[i].fd >= 0 && (fd_peek(p[i].fd) || unlikely(own_fd_is(p[i].fd))))
