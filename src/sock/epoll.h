@@ -17,6 +17,9 @@
 struct epoll; /* an instance; in the shared region */
 struct item;
 
+/* Object sizes for the slabs that boot lays out. */
+extern const uint32_t epoll_obj_bytes, epoll_chunk_bytes, item_obj_bytes;
+
 /* --- for posix/epoll.c; ep pinned by the caller --- */
 /* A new instance with one reference; NULL: out of memory. */
 struct epoll *epoll_instance_create(struct thread_rec *self);
@@ -48,6 +51,7 @@ int sock_wait(struct wait_sock *w, unsigned n, struct pollfd *kernel_pfds, unsig
 	      struct thread_rec *self);
 
 /* --- the owner's side --- */
+struct item *item_of_cmd(struct cmd *cmd);
 void item_on_command(struct stack *st, struct item *it); /* CMD_ITEM: link, unlink, free */
 
 #endif

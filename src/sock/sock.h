@@ -34,6 +34,7 @@
 #define SOCK_URGENT 0x0200u	/* urgent data pending */
 #define SOCK_HAS_KERNEL 0x0400u /* posix has a real kernel socket under the same number (ANY bind) */
 #define SOCK_EVER_CONNECTED 0x0800u
+#define SOCK_ABORT 0x1000u	/* close by RST whatever the options say (a child nobody accepted) */
 
 /* s->cmd_bits: what the owner shall do; set by any thread, taken by the owner in one exchange */
 #define SOCK_CMD_SEND 0x01u	/* tx_in has data */
@@ -68,6 +69,9 @@ struct sock_opts {
 	char congestion[16];
 };
 
+/* Linux's socket->state, which decides what a repeated connect() says. */
+enum sock_ss { SS_FREE, SS_PENDING, SS_DONE };
+
 struct sock {
 	struct slab_hdr slab;
 	/* --- identity [const after creation] --- */
@@ -75,7 +79,7 @@ struct sock {
 	uint8_t family;	       /* AF_INET | AF_INET6 as the application made it */
 	uint8_t type;	       /* SOCK_STREAM | SOCK_DGRAM */
 	uint8_t stack_id;      /* owner; set at creation, may change only before connect/listen */
-	uint8_t engine_done;   /* [stack] protocol has no further use for this object */
+	_Atomic uint8_t engine_done; /* [stack] protocol has no further use for this object */
 	/* --- [any] --- */
 	_Atomic uint32_t status;   /* SOCK_* ; bits set by their writer with release */
 	_Atomic int32_t so_error;  /* positive errno, read-and-clear by exchange */
@@ -84,18 +88,27 @@ struct sock {
 	struct cmd cmd;
 	/* --- receive --- */
 	struct inbox rx_in;		/* mbufs (stream: payload only; datagram: one each), pushed by stacks */
-	_Atomic uint64_t rx_written;	/* bytes pushed [stack]; datagram: fetch_add by any stack */
-	struct rlock rlock;		/* guards the three below */
+	_Atomic uint64_t rx_written;	/* bytes pushed [stack]; datagram sockets count datagrams, fetch_add by any stack */
+	_Atomic uint64_t rx_true_in;	/* true size of what was pushed [stack; datagram: any stack] */
+	_Atomic uint64_t rx_true_out;	/* true size of what was freed [app, rlock] */
+	struct rlock rlock;		/* guards rx_off .. rx_taking, rx_read, rx_true_out, acc_head */
 	uint32_t rx_off;		/* bytes already taken of rx_head's first segment */
 	struct inbox_node *rx_head;	/* [app] taken from rx_in, in order */
 	struct inbox_node *rx_tail;
+	_Atomic uint8_t rx_taking;	/* between taking from rx_in and linking: a holder killed there lost data */
+	_Atomic uint8_t rx_urg_read;	/* the byte at rx_urg_at was read by MSG_OOB and is to be skipped [app, rlock] */
+	_Atomic uint64_t rx_urg_at;	/* position (as rx_read) of the urgent byte [stack] */
 	_Atomic uint64_t rx_read;	/* bytes consumed [app] */
 	_Atomic uint64_t rx_acked;	/* rx_read as last seen by the stack [stack] */
 	_Atomic uint32_t rcvbuf, sndbuf;
 	_Atomic uint32_t rcvlowat;
 	/* --- send --- */
 	struct rlock wlock;
-	uint32_t tx_mss;		/* payload bytes worth putting into one mbuf [stack] */
+	_Atomic uint32_t tx_mss;	/* payload bytes worth putting into one mbuf [stack] */
+	_Atomic uint8_t tx_tso;		/* the device cuts segments: fill whole mbufs [stack] */
+	_Atomic uint8_t tx_more;	/* MSG_MORE on the last send: hold a partial segment back [app, wlock] */
+	_Atomic uint8_t tx_nospace;	/* somebody found the buffer full and wants EPOLLOUT [any] */
+	_Atomic uint8_t ss_state;	/* enum sock_ss: how far the application's connect() got [app] */
 	struct inbox tx_in;
 	_Atomic uint64_t tx_written;	/* bytes accepted from the application [app, wlock] */
 	_Atomic uint64_t tx_acked;	/* bytes acknowledged by the peer [stack] */
@@ -108,7 +121,7 @@ struct sock {
 	struct sock *listener;		/* [stack] until accepted */
 	/* --- waiting --- */
 	struct list items;		/* struct item by sock_node [stack] */
-	_Atomic uint32_t item_count;	/* hint for a fast exit in notify */
+	_Atomic uint32_t item_count;	/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
 	/* --- name space (ports.c, its lock) --- */
 	struct ip_addr bound_addr;
 	uint16_t bound_port_be;
@@ -124,6 +137,8 @@ struct sock {
 	struct sock_opts opt;
 	struct tcb tcb;
 };
+
+_Static_assert(sizeof(struct sock) <= 1216, "an idle connection costs about a kilobyte all told");
 
 static force_inline struct sock *sock_of_tcb(const struct tcb *t)
 {
@@ -182,10 +197,15 @@ int sock_ioctl(struct sock *s, unsigned long req, void *arg, struct thread_rec *
 void sock_on_command(struct stack *st, struct sock *s); /* CMD_SOCK */
 /* stack_calls[]: operations that stack_call() runs */
 enum sock_op { SOCK_OP_CONNECT, SOCK_OP_LISTEN, SOCK_OP_SETOPT, SOCK_OP_GETOPT, SOCK_OP_DISCONNECT, SOCK_OP_SEND_DGRAM,
-	       SOCK_OP_CTL_CONNS, SOCK_OP_CTL_NEIGH, SOCK_OP_CTL_LATENCY, SOCK_OP_NOP, SOCK_OP_COUNT };
+	       SOCK_OP_CTL_CONNS, SOCK_OP_CTL_NEIGH, SOCK_OP_CTL_LATENCY, SOCK_OP_NOP, SOCK_OP_UNLISTEN, SOCK_OP_SEND_OOB,
+	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_COUNT };
 int64_t sock_on_call(struct stack *st, struct stack_call *call);
 /* Frees zombies whose pins are gone; called once per some rounds. */
 void sock_reap_zombies(struct stack *st);
+/* SOCK_OP_CTL_*: set by ctl/ before the stacks run; NULL: -ENOSYS. */
+extern int64_t (*sock_ctl_hook)(struct stack *st, struct stack_call *call);
+/* Gives the buffers of the thread's magazine back. */
+void sock_magazine_flush(struct thread_rec *self);
 /* Sets bits for the owner and posts s->cmd if it is not queued. Any thread. */
 void sock_post(struct sock *s, uint32_t bits, struct thread_rec *self);
 

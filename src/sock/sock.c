@@ -1,0 +1,325 @@
+/* sock.c - life of a socket object: creation, references, posting to its owner, release; addresses in and out. Called by posix/ (any
+ * thread of any process) and by the owner's side (sock_cmd.c, sock_up.c).
+ *
+ * An object goes back to the slab when all of these hold: no reference, the protocol is done with it, no item refers to it, its
+ * command is not on an inbox, and no thread pins it. Only the owner of its stack decides. References reach 0 in an application
+ * thread, which leaves SOCK_CMD_CLOSE; every later event that removes a reason not to free looks again. */
+#include "sock/sock_int.h"
+#include "base/clock.h"
+#include "sock/ports.h"
+#include "stack/idle.h"
+#include "tcp/tcp.h"
+
+#include <fcntl.h>
+
+static void opts_defaults(struct sock_opts *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->ttl = 64;
+	o->mc_ttl = 1;
+	o->mc_loop = 1;
+	o->mtu_discover = 1; /* IP_PMTUDISC_WANT */
+	o->keep_cnt = 9;
+	o->keep_idle_s = 7200;
+	o->keep_intvl_s = 75;
+	o->linger2_s = 60;
+	o->rcvlowat = LOWAT_DEFAULT;
+	o->max_pacing_rate = UINT32_MAX;
+	memcpy(o->congestion, "cubic", 6);
+}
+
+/* Fields that every new life needs; port_next and listen_next stay: a look-up without a lock may stand on the object. */
+void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
+{
+	s->family = (uint8_t)family;
+	s->type = (uint8_t)type;
+	s->stack_id = stack_id;
+	atomic_store_explicit(&s->engine_done, 1, memory_order_relaxed);
+	atomic_store_explicit(&s->status, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->fl_flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->cmd_bits, 0, memory_order_relaxed);
+	s->cmd.kind = CMD_SOCK;
+	inbox_init(&s->rx_in);
+	atomic_store_explicit(&s->rx_written, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_true_in, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_true_out, 0, memory_order_relaxed);
+	rlock_init(&s->rlock);
+	s->rx_off = 0;
+	s->rx_head = s->rx_tail = NULL;
+	atomic_store_explicit(&s->rx_taking, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_urg_read, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_urg_at, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_read, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rx_acked, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->rcvbuf, type == SOCK_STREAM ? SOCK_RCVBUF_DEFAULT : SOCK_UDPBUF_DEFAULT, memory_order_relaxed);
+	atomic_store_explicit(&s->sndbuf, type == SOCK_STREAM ? SOCK_SNDBUF_DEFAULT : SOCK_UDPBUF_DEFAULT, memory_order_relaxed);
+	atomic_store_explicit(&s->rcvlowat, LOWAT_DEFAULT, memory_order_relaxed);
+	rlock_init(&s->wlock);
+	atomic_store_explicit(&s->tx_mss, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_tso, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_nospace, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
+	inbox_init(&s->tx_in);
+	atomic_store_explicit(&s->tx_written, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_acked, 0, memory_order_relaxed);
+	inbox_init(&s->acc_in);
+	s->acc_head = NULL;
+	atomic_store_explicit(&s->acc_len, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->backlog, 0, memory_order_relaxed);
+	s->listener = NULL;
+	list_init(&s->items);
+	atomic_store_explicit(&s->item_count, 0, memory_order_relaxed);
+	s->bound_addr = ip_addr_any();
+	s->bound_port_be = 0;
+	list_init(&s->zombie_node);
+	atomic_store_explicit(&s->rcvtimeo_us, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->sndtimeo_us, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->bound_ifindex, 0, memory_order_relaxed);
+	s->last_pktinfo = 0;
+	s->mcast = NULL;
+	opts_defaults(&s->opt);
+	memset(&s->tcb, 0, sizeof(s->tcb));
+	/* Last: from here on a stale pointer sees a live socket again. */
+	atomic_store_explicit(&s->refs, 1, memory_order_release);
+}
+
+struct sock *sock_create(int family, int type, bool nonblock, struct thread_rec *self)
+{
+	struct sock *s = slab_alloc(&gz->socks);
+	uint32_t stack_id = 0;
+
+	if (!s)
+		return NULL;
+	if (gz->nb_stacks > 1)
+		stack_id = slab_index(&gz->threads, self) % gz->nb_stacks;
+	sock_init(s, family, type, (uint8_t)stack_id);
+	if (nonblock)
+		atomic_store_explicit(&s->fl_flags, O_NONBLOCK, memory_order_relaxed);
+	return s;
+}
+
+void sock_post(struct sock *s, uint32_t bits, struct thread_rec *self)
+{
+	uint32_t old = atomic_fetch_or_explicit(&s->cmd_bits, bits | SOCK_CMD_QUEUED, memory_order_acq_rel);
+
+	if (!(old & SOCK_CMD_QUEUED))
+		stack_post(sock_stack(s), &s->cmd, self);
+}
+
+/* SO_LINGER with a time: the call waits until the peer has acknowledged everything, our FIN included (Linux waits whether or not the
+ * socket blocks). The caller pins s, so that its generation tells when it is gone. */
+static void linger_wait(struct sock *s, uint32_t gen, uint64_t timeo_us, struct thread_rec *self);
+
+static bool linger_done(struct sock *s, uint32_t gen)
+{
+	if (atomic_load_explicit(&s->slab.gen, memory_order_acquire) != gen ||
+	    atomic_load_explicit(&s->engine_done, memory_order_acquire))
+		return true;
+	/* published by the owner: the protocol has every acknowledgement that close() waits for */
+	return sock_status(s) & SOCK_DEAD;
+}
+
+struct linger_look {
+	struct sock *s;
+	uint32_t gen;
+};
+
+static bool linger_ready(void *arg)
+{
+	struct linger_look *l = arg;
+
+	return linger_done(l->s, l->gen);
+}
+
+static void linger_wait(struct sock *s, uint32_t gen, uint64_t timeo_us, struct thread_rec *self)
+{
+	uint64_t deadline = clock_now_us() + timeo_us;
+	struct linger_look look = { s, gen };
+
+	while (!linger_done(s, gen)) {
+		uint64_t now;
+
+		idle_run_stacks(self);
+		now = clock_now_us();
+		if (now >= deadline || linger_done(s, gen))
+			break;
+		/* Nobody wakes a closer: it looks again every few milliseconds, a rare call. */
+		if (idle_sleep(self, NULL, 0, MIN(deadline, now + 5 * US_PER_MS), linger_ready, &look) == -EINTR)
+			break;
+	}
+	idle_leave(self);
+}
+
+void sock_unref(struct sock *s, struct thread_rec *self)
+{
+	uint64_t linger_us = 0;
+	uint32_t gen;
+
+	/* acq_rel: what other holders did with the socket is seen by whoever closes it */
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (s->type == SOCK_STREAM && s->opt.linger_on && s->opt.linger_s && !self->owned)
+		linger_us = (uint64_t)s->opt.linger_s * US_PER_S;
+	gen = atomic_load_explicit(&s->slab.gen, memory_order_relaxed);
+	status_set(s, SOCK_ORPHAN);
+	sock_post(s, SOCK_CMD_CLOSE, self);
+	/* From here on s may be another socket, unless the caller pins it. */
+	if (unlikely(linger_us))
+		linger_wait(s, gen, linger_us, self);
+}
+
+bool pinned_by_any(const void *p)
+{
+	uint32_t n;
+
+	/* seq_cst: pairs with the store of a pin followed by the check that the object is still referred to. */
+	atomic_thread_fence(memory_order_seq_cst);
+	n = atomic_load_explicit(&gz->threads.fresh, memory_order_acquire);
+	for (uint32_t i = 0; i < n; i++) {
+		struct thread_rec *t = slab_at(&gz->threads, i);
+
+		for (unsigned k = 0; k < THREAD_PINS; k++)
+			if (unlikely(atomic_load_explicit(&t->pins[k], memory_order_relaxed) == p))
+				return true;
+	}
+	return false;
+}
+
+static void rx_purge(struct sock *s)
+{
+	struct inbox_node *n, *lists[2] = { s->rx_head, inbox_take(&s->rx_in) };
+
+	for (unsigned i = 0; i < 2; i++)
+		for (n = lists[i]; n;) {
+			struct inbox_node *next = n->next;
+
+			rte_pktmbuf_free(pkt_of_node(n));
+			n = next;
+		}
+	s->rx_head = s->rx_tail = NULL;
+	for (n = inbox_take(&s->tx_in); n;) {
+		struct inbox_node *next = n->next;
+
+		rte_pktmbuf_free(pkt_of_node(n));
+		n = next;
+	}
+}
+
+void sock_maybe_free(struct stack *st, struct sock *s)
+{
+	if (atomic_load_explicit(&s->refs, memory_order_acquire) != 0 ||
+	    !atomic_load_explicit(&s->engine_done, memory_order_relaxed) ||
+	    !(sock_status(s) & SOCK_ORPHAN))
+		return;
+	if (unlikely(pinned_by_any(s))) {
+		if (!list_linked(&s->zombie_node))
+			list_push_back(&st->zombies, &s->zombie_node);
+		return;
+	}
+	/* After the pins: a thread that was registering an item counted it before it unpinned. */
+	if (atomic_load_explicit(&s->item_count, memory_order_acquire) != 0 ||
+	    atomic_load_explicit(&s->cmd_bits, memory_order_acquire) != 0)
+		return; /* the item's, or the command's, end looks again */
+	if (s->mcast)
+		sock_mcast_drop(s);
+	ports_unbind(s->type == SOCK_STREAM ? PORT_TCP : PORT_UDP, s);
+	list_del(&s->zombie_node);
+	rx_purge(s);
+	atomic_store_explicit(&s->status, 0, memory_order_release);
+	slab_free(&gz->socks, s);
+}
+
+void sock_reap_zombies(struct stack *st)
+{
+	struct list *pos, *tmp;
+
+	list_for_each_safe(pos, tmp, &st->zombies) {
+		const char *p = (const char *)pos;
+
+		if (p >= gz->epolls.base && p < gz->epolls.base + (size_t)gz->epolls.capacity * gz->epolls.obj_bytes) {
+			struct item *reap = container_of(pos, struct item, sock_node);
+
+			list_del(pos);
+			epoll_reap(st, container_of(reap, struct epoll, reap));
+		} else {
+			struct sock *s = container_of(pos, struct sock, zombie_node);
+
+			list_del(pos);
+			if (sock_status(s) & SOCK_LISTENING && !sock_accept_purge(st, s)) {
+				list_push_back(&st->zombies, pos);
+				continue;
+			}
+			sock_maybe_free(st, s);
+		}
+	}
+}
+
+/* --- addresses --- */
+
+static const struct in6_addr v4mapped_prefix = { .s6_addr = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff } };
+
+/* An address that the application passed, in the stack's form. -EINVAL too short, -EAFNOSUPPORT, -EADDRNOTAVAIL: IPv6 proper, which this
+ * host has no address for. */
+int sockaddr_get(const struct sock *s, const struct sockaddr *sa, socklen_t len, struct ip_addr *addr, uint16_t *port_be)
+{
+	if (len < sizeof(sa->sa_family))
+		return -EINVAL;
+	if (s->family == AF_INET || sa->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)sa;
+
+		if (s->family == AF_INET6) {
+			/* Linux takes sockaddr_in on an IPv6 socket for connect and send only; bind checks by itself. */
+			if (s->opt.v6only)
+				return -ENETUNREACH;
+		}
+		if (len < sizeof(*in))
+			return -EINVAL;
+		if (in->sin_family != AF_INET)
+			return -EAFNOSUPPORT;
+		*addr = ip_addr_v4(in->sin_addr.s_addr);
+		*port_be = in->sin_port;
+		return 0;
+	} else {
+		const struct sockaddr_in6 *in6 = (const void *)sa;
+
+		if (len < 24) /* SIN6_LEN_RFC2133 */
+			return -EINVAL;
+		if (in6->sin6_family != AF_INET6)
+			return -EAFNOSUPPORT;
+		*port_be = in6->sin6_port;
+		memcpy(addr->b, in6->sin6_addr.s6_addr, 16);
+		if (ip_addr_is_any(addr))
+			return 0;
+		if (memcmp(in6->sin6_addr.s6_addr, v4mapped_prefix.s6_addr, 12) != 0)
+			return -EADDRNOTAVAIL;
+		return 0;
+	}
+}
+
+/* Writes an address as the socket's family has it, truncated to *len like the kernel; *len becomes the full size. */
+void sockaddr_put(const struct sock *s, const struct ip_addr *addr, uint16_t port_be, struct sockaddr *sa, socklen_t *len)
+{
+	union {
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} u;
+	socklen_t full;
+
+	memset(&u, 0, sizeof(u));
+	if (s->family == AF_INET) {
+		u.in.sin_family = AF_INET;
+		u.in.sin_port = port_be;
+		u.in.sin_addr.s_addr = ip_addr_get_v4(addr);
+		full = sizeof(u.in);
+	} else {
+		u.in6.sin6_family = AF_INET6;
+		u.in6.sin6_port = port_be;
+		if (!ip_addr_is_any(addr)) /* the kernel shows an unbound end as :: */
+			memcpy(u.in6.sin6_addr.s6_addr, addr->b, 16);
+		full = sizeof(u.in6);
+	}
+	memcpy(sa, &u, MIN(*len, full));
+	*len = full;
+}

@@ -1,0 +1,472 @@
+/* sock_dgram.c - datagrams: one mbuf chain each, with control data. Called by sock_send.c and sock_recv.c; any thread of any process.
+ * As Linux's udp_sendmsg() and udp_recvmsg(). */
+#include "sock/sock_dgram.h"
+#include "base/clock.h"
+#include "sock/ports.h"
+#include "sock/sock_int.h"
+#include "stack/idle.h"
+#include "udp/udp.h"
+
+#include <netinet/ip.h>
+
+#define DGRAM_MAX 65507u
+
+/* --- sending --- */
+
+struct dgram_to {
+	struct ip_addr addr;
+	uint16_t port_be;
+	uint8_t tos, ttl;
+};
+
+static int send_cmsgs(const struct msghdr *msg, struct dgram_to *to)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+		size_t bytes;
+		int v = 0;
+
+		if (c->cmsg_len < sizeof(*c) ||
+		    c->cmsg_len > msg->msg_controllen - (size_t)((char *)c - (char *)msg->msg_control))
+			return -EINVAL;
+		bytes = c->cmsg_len - CMSG_LEN(0);
+		if (c->cmsg_level == SOL_SOCKET)
+			continue; /* SCM_TIMESTAMPING and the like have no effect here */
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+			continue; /* one address: nothing to choose */
+		if (c->cmsg_level != IPPROTO_IP)
+			return -EINVAL;
+		switch (c->cmsg_type) {
+		case IP_PKTINFO:
+			if (bytes != sizeof(struct in_pktinfo))
+				return -EINVAL;
+			break;
+		case IP_TTL:
+			if (bytes != sizeof(int))
+				return -EINVAL;
+			memcpy(&v, CMSG_DATA(c), sizeof(v));
+			if (v < 1 || v > 255)
+				return -EINVAL;
+			to->ttl = (uint8_t)v;
+			break;
+		case IP_TOS:
+			if (bytes == sizeof(int))
+				memcpy(&v, CMSG_DATA(c), sizeof(v));
+			else if (bytes == 1)
+				v = *CMSG_DATA(c);
+			else
+				return -EINVAL;
+			if (v < 0 || v > 255)
+				return -EINVAL;
+			to->tos = (uint8_t)v;
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int send_where(const struct sock *s, const struct msghdr *msg, struct dgram_to *to)
+{
+	const struct stack *st = sock_stack(s);
+	uint32_t dst, err;
+	int r;
+
+	if (msg->msg_name) {
+		r = sockaddr_get(s, msg->msg_name, msg->msg_namelen, &to->addr, &to->port_be);
+		if (r)
+			return r == -EADDRNOTAVAIL ? -ENETUNREACH : r;
+		if (to->port_be == 0)
+			return -EINVAL;
+		if (ip_addr_is_any(&to->addr))
+			to->addr = ip_addr_v4(st->ip4.addr_be);
+	} else {
+		if (!(sock_status(s) & SOCK_CONNECTED))
+			return -EDESTADDRREQ;
+		to->addr = s->tcb.raddr;
+		to->port_be = s->tcb.rport_be;
+	}
+	dst = ip_addr_get_v4(&to->addr);
+	to->tos = s->opt.tos;
+	to->ttl = ip4_is_multicast(dst) ? s->opt.mc_ttl : s->opt.ttl;
+	err = !s->opt.broadcast && (dst == INADDR_BROADCAST || dst == (st->ip4.addr_be | ~st->ip4.mask_be));
+	return err ? -EACCES : 0;
+}
+
+static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, size_t n, struct thread_rec *self)
+{
+	struct rte_mbuf *head = NULL, *last = NULL;
+	size_t done = 0, iov = 0, off = 0;
+
+	do {
+		struct rte_mbuf *m = buf_get(st, self);
+		uint32_t room, len = 0;
+
+		if (unlikely(!m)) {
+			buf_put(head, self);
+			return NULL;
+		}
+		rte_pktmbuf_reset(m);
+		m->data_off = PKT_HEADROOM;
+		room = (uint32_t)m->buf_len - PKT_HEADROOM;
+		while (len < room && done < n) {
+			const struct iovec *v = &msg->msg_iov[iov];
+			size_t part = MIN(v->iov_len - off, (size_t)(room - len));
+
+			if (part)
+				memcpy((char *)m->buf_addr + PKT_HEADROOM + len, (const char *)v->iov_base + off, part);
+			len += (uint32_t)part;
+			done += part;
+			off += part;
+			if (off == v->iov_len) {
+				iov++;
+				off = 0;
+			}
+		}
+		m->data_len = (uint16_t)len;
+		if (last) {
+			last->next = m;
+			head->nb_segs++;
+		} else {
+			head = m;
+		}
+		last = m;
+	} while (done < n);
+	head->pkt_len = (uint32_t)n;
+	return head;
+}
+
+static bool dgram_room(struct sock *s, void *arg)
+{
+	(void)arg;
+	return sock_writable(s) || sock_status(s) & SOCK_SHUT_WR || atomic_load_explicit(&s->so_error, memory_order_relaxed);
+}
+
+/* Waits for buffer space. 1: look again; else the call's result. */
+cold_path static int dgram_full(struct sock *s, bool nobufs, int flags, uint64_t *deadline, struct thread_rec *self)
+{
+	int r;
+
+	if (idle_run_stacks(self) && (nobufs || sock_writable(s)))
+		return 1;
+	atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst);
+	if (!nobufs && sock_writable(s))
+		return 1;
+	if (flags & MSG_DONTWAIT || sock_nonblock(s))
+		return nobufs && sock_tx_used(s) == 0 ? -ENOBUFS : -EAGAIN;
+	if (!*deadline)
+		*deadline = sock_deadline(atomic_load_explicit(&s->sndtimeo_us, memory_order_relaxed));
+	if (nobufs) {
+		uint64_t soon = clock_now_us() + US_PER_MS;
+
+		r = sock_wait_one(s, EPOLLOUT, NULL, NULL, MIN(soon, *deadline), self);
+		if (r == -ETIMEDOUT && clock_now_us() < *deadline)
+			r = 0;
+	} else {
+		r = sock_wait_one(s, EPOLLOUT, dgram_room, NULL, *deadline, self);
+	}
+	if (r < 0)
+		return r == -ETIMEDOUT ? -EAGAIN : r;
+	return 1;
+}
+
+static int dgram_autobind(struct sock *s, struct thread_rec *self)
+{
+	struct ip_addr any = s->bound_addr;
+	uint16_t port_be = 0;
+	int err = 0;
+
+	(void)rlock_lock(&s->wlock, self->tid);
+	if (!s->bound_port_be) {
+		err = ports_bind(PORT_UDP, s, &any, &port_be, NULL, NULL);
+		if (!err) {
+			s->bound_port_be = port_be;
+			status_set(s, SOCK_BOUND);
+		}
+	}
+	rlock_unlock(&s->wlock);
+	return err == -EADDRINUSE ? -EAGAIN : err;
+}
+
+ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags, struct thread_rec *self)
+{
+	struct stack *st = sock_stack(s);
+	struct dgram_to to;
+	uint64_t deadline = 0;
+	struct rte_mbuf *m;
+	struct pkt_tx *info;
+	int err;
+
+	if (flags & MSG_OOB)
+		return -EOPNOTSUPP;
+	if (n > DGRAM_MAX)
+		return -EMSGSIZE;
+	err = send_where(s, msg, &to);
+	if (!err && msg->msg_controllen)
+		err = send_cmsgs(msg, &to);
+	if (!err && unlikely(!s->bound_port_be))
+		err = dgram_autobind(s, self);
+	if (err)
+		return err;
+	for (;;) {
+		if (unlikely(sock_status(s) & SOCK_SHUT_WR))
+			return -EPIPE;
+		err = sock_take_error(s);
+		if (unlikely(err))
+			return -err;
+		m = NULL;
+		if (likely(sock_writable(s))) {
+			m = dgram_fill(st, msg, n, self);
+			if (likely(m != NULL))
+				break;
+		}
+		err = dgram_full(s, sock_writable(s), flags, &deadline, self);
+		if (err < 0)
+			return err;
+	}
+	info = pkt_tx(m);
+	memcpy(info->addr, &to.addr, sizeof(info->addr));
+	info->port_be = to.port_be;
+	info->tos = to.tos;
+	info->ttl = to.ttl;
+	if (gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self)) {
+		st->now_us = clock_now_us();
+		if (!inbox_maybe_empty(&s->tx_in))
+			sock_tx_run(st, s);
+		err = udp_output(st, s, m);
+		st->stats.app_write++;
+		stack_leave(st, self);
+		return err ? err : (ssize_t)n;
+	}
+	/* Counted with one byte more, so that empty datagrams count too. */
+	atomic_fetch_add_explicit(&s->tx_written, n + 1, memory_order_relaxed);
+	inbox_push(&s->tx_in, &pkt_meta(m)->q);
+	sock_post(s, SOCK_CMD_SEND, self);
+	return (ssize_t)n;
+}
+
+/* --- receiving --- */
+
+static void put_cmsg(struct msghdr *msg, size_t room, int level, int type, const void *data, size_t bytes)
+{
+	char *at = (char *)msg->msg_control + msg->msg_controllen;
+	size_t left = room - msg->msg_controllen, len = CMSG_LEN(bytes);
+	struct cmsghdr c = { .cmsg_level = level, .cmsg_type = type };
+
+	if (!msg->msg_control || left < sizeof(c)) {
+		msg->msg_flags |= MSG_CTRUNC;
+		return;
+	}
+	if (left < len) {
+		msg->msg_flags |= MSG_CTRUNC;
+		len = left;
+	}
+	c.cmsg_len = len;
+	memcpy(at, &c, sizeof(c));
+	memcpy(at + CMSG_LEN(0), data, len - CMSG_LEN(0));
+	msg->msg_controllen += MIN(CMSG_SPACE(bytes), left);
+}
+
+static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf *m)
+{
+	const struct pkt_tx *info = pkt_tx(m);
+	size_t room = msg->msg_controllen;
+
+	msg->msg_controllen = 0;
+	if (s->opt.timestamp) {
+		struct timespec now;
+		uint64_t ns, age_us = pkt_meta(m)->time_us ? clock_now_us() - pkt_meta(m)->time_us : 0;
+
+		SYS(clock_gettime, CLOCK_REALTIME, &now);
+		ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - age_us * 1000;
+		if (s->opt.timestamp == 2) {
+			struct timespec ts = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+
+			put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMPNS, &ts, sizeof(ts));
+		} else {
+			struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u), .tv_usec = (long)(ns % 1000000000u / 1000) };
+
+			put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMP, &tv, sizeof(tv));
+		}
+	}
+	if (s->opt.pktinfo && s->family == AF_INET) {
+		struct in_pktinfo pi = { .ipi_ifindex = (int)info->ifindex,
+					 .ipi_spec_dst.s_addr = sock_stack(s)->ip4.addr_be,
+					 .ipi_addr.s_addr = info->local_be };
+
+		put_cmsg(msg, room, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+	} else if (s->opt.pktinfo) {
+		struct ip_addr a = ip_addr_v4(info->local_be);
+		struct in6_pktinfo pi = { .ipi6_ifindex = info->ifindex };
+
+		memcpy(&pi.ipi6_addr, a.b, 16);
+		put_cmsg(msg, room, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+	}
+	if (s->opt.recvttl) {
+		int ttl = info->ttl;
+
+		put_cmsg(msg, room, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+	}
+	if (s->opt.recvtos) {
+		uint8_t tos = info->tos;
+
+		put_cmsg(msg, room, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	}
+}
+
+static void dgram_copy(const struct msghdr *msg, struct rte_mbuf *m, size_t n)
+{
+	size_t iov = 0, off = 0;
+
+	for (; m && n; m = m->next) {
+		const char *p = rte_pktmbuf_mtod(m, const char *);
+		size_t left = MIN(n, (size_t)m->data_len);
+
+		n -= left;
+		while (left) {
+			const struct iovec *v = &msg->msg_iov[iov];
+			size_t part = MIN(v->iov_len - off, left);
+
+			if (part)
+				memcpy((char *)v->iov_base + off, p, part);
+			p += part;
+			left -= part;
+			off += part;
+			if (off == v->iov_len) {
+				iov++;
+				off = 0;
+			}
+		}
+	}
+}
+
+/* The first datagram, out of the queue unless peek (then it is only valid under rlock, which the caller holds). */
+static struct rte_mbuf *dgram_take(struct sock *s, bool peek)
+{
+	struct inbox_node *n;
+	struct rte_mbuf *m;
+
+	rx_pull(s);
+	n = s->rx_head;
+	if (!n)
+		return NULL;
+	m = pkt_of_node(n);
+	if (peek)
+		return m;
+	s->rx_head = n->next;
+	if (!s->rx_head)
+		s->rx_tail = NULL;
+	atomic_store_explicit(&s->rx_true_out, atomic_load_explicit(&s->rx_true_out, memory_order_relaxed) + buf_true_bytes(m),
+			      memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->rx_read, 1, memory_order_release);
+	return m;
+}
+
+/* Hands m's content to the caller; the result of the call. */
+static ssize_t dgram_give(struct sock *s, struct msghdr *msg, struct rte_mbuf *m, size_t n, int flags)
+{
+	const struct pkt_tx *info = pkt_tx(m);
+	size_t len = m->pkt_len, copy = MIN(len, n);
+
+	msg->msg_flags = len > n ? MSG_TRUNC : 0;
+	dgram_copy(msg, m, copy);
+	if (msg->msg_name) {
+		struct ip_addr from;
+		socklen_t name_len = msg->msg_namelen;
+
+		memcpy(&from, info->addr, sizeof(from));
+		sockaddr_put(s, &from, info->port_be, msg->msg_name, &name_len);
+		msg->msg_namelen = name_len;
+	}
+	if (unlikely(msg->msg_control))
+		recv_cmsgs(s, msg, m);
+	else
+		msg->msg_controllen = 0;
+	return (ssize_t)(flags & MSG_TRUNC ? len : copy);
+}
+
+static bool dgram_changed(struct sock *s, void *arg)
+{
+	(void)arg;
+	return sock_rx_bytes(s) || sock_status(s) & SOCK_SHUT_RD || atomic_load_explicit(&s->so_error, memory_order_relaxed);
+}
+
+static bool kernel_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct timespec zero = { 0, 0 };
+
+	return SYS(ppoll, &p, 1, &zero, NULL, 0) > 0;
+}
+
+ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int kernel_fd, struct thread_rec *self)
+{
+	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s), polled = false;
+	uint64_t deadline = 0;
+	int r;
+
+	if (flags & MSG_OOB)
+		return -EOPNOTSUPP;
+	for (;;) {
+		struct rte_mbuf *m;
+		ssize_t got;
+
+		r = sock_take_error(s);
+		if (unlikely(r))
+			return -r;
+		if (likely(sock_rx_bytes(s))) {
+			sock_rlock(s, self);
+			m = dgram_take(s, flags & MSG_PEEK);
+			if (unlikely(flags & MSG_PEEK && m)) {
+				got = dgram_give(s, msg, m, n, flags);
+				rlock_unlock(&s->rlock);
+				return got;
+			}
+			rlock_unlock(&s->rlock);
+			if (likely(m != NULL)) {
+				got = dgram_give(s, msg, m, n, flags);
+				buf_put(m, self);
+				return got;
+			}
+			continue; /* another reader was faster */
+		}
+		if (nonblock && !polled) {
+			polled = true;
+			if (idle_run_stacks(self))
+				continue;
+		}
+		if (kernel_fd >= 0 && kernel_readable(kernel_fd))
+			return -EREMOTE;
+		if (nonblock)
+			return -EAGAIN;
+		if (sock_status(s) & SOCK_SHUT_RD)
+			return 0;
+		if (!deadline)
+			deadline = sock_deadline(atomic_load_explicit(&s->rcvtimeo_us, memory_order_relaxed));
+		if (kernel_fd >= 0) {
+			struct wait_sock w = { .s = s, .events = EPOLLIN };
+			struct pollfd pfd = { .fd = kernel_fd, .events = POLLIN };
+
+			r = sock_wait(&w, 1, &pfd, 1, deadline, self);
+			r = r == 0 ? -ETIMEDOUT : r;
+		} else {
+			r = sock_wait_one(s, EPOLLIN, dgram_changed, NULL, deadline, self);
+		}
+		if (r < 0)
+			return r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+}
+
+size_t dgram_first_bytes(struct sock *s, struct thread_rec *self)
+{
+	struct rte_mbuf *m;
+	size_t n;
+
+	if (!sock_rx_bytes(s))
+		return 0;
+	sock_rlock(s, self);
+	m = dgram_take(s, true);
+	n = m ? m->pkt_len : 0;
+	rlock_unlock(&s->rlock);
+	return n;
+}

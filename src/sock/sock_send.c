@@ -1,0 +1,339 @@
+/* sock_send.c - writing to a stream socket: the one copy of the bytes into mbufs, payload behind room for every header (walk out,
+ * step 2), then into the protocol at once when the stack can be had, else onto s->tx_in with a command. Called by posix/, any
+ * thread of any process; datagrams are in sock_dgram.c. Errors in the order of Linux's tcp_sendmsg_locked(). */
+#include "base/clock.h"
+#include "sock/sock_dgram.h"
+#include "sock/sock_int.h"
+#include "stack/idle.h"
+#include "tcp/tcp.h"
+
+#include <limits.h>
+
+/* Used before the engine has said what a segment holds. */
+#define TX_MSS_GUESS 1448u
+/* One step of a large write: bounded, so that the stack starts sending while the rest is copied. */
+#define TX_STEP_BYTES 262144u
+/* Buffers are short: how long a blocking writer lets the stack work before it asks again. */
+#define TX_NOBUF_US 1000
+
+/* Where the next byte comes from. */
+struct in_cur {
+	const struct iovec *iov;
+	size_t off;
+};
+
+static void in_bytes(struct in_cur *c, char *p, size_t n)
+{
+	while (n) {
+		size_t have = c->iov->iov_len - c->off, part = MIN(have, n);
+
+		if (part)
+			memcpy(p, (const char *)c->iov->iov_base + c->off, part);
+		c->off += part;
+		p += part;
+		n -= part;
+		if (c->off == c->iov->iov_len && n) {
+			c->iov++;
+			c->off = 0;
+		}
+	}
+}
+
+struct tx_chain {
+	struct inbox_node *first, *last; /* oldest to newest */
+	size_t bytes;
+};
+
+/* Copies at most n bytes into mbufs; fewer when buffers run out. */
+static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur *in, size_t n, struct tx_chain *chain,
+				 struct thread_rec *self)
+{
+	uint32_t seg_max = UINT32_MAX;
+
+	if (!atomic_load_explicit(&s->tx_tso, memory_order_relaxed)) {
+		seg_max = atomic_load_explicit(&s->tx_mss, memory_order_relaxed);
+		seg_max = seg_max ? seg_max : TX_MSS_GUESS;
+	}
+	chain->first = chain->last = NULL;
+	chain->bytes = 0;
+	do {
+		struct rte_mbuf *m = buf_get(st, self);
+		struct pkt_meta *meta;
+		uint32_t len;
+
+		if (unlikely(!m))
+			break;
+		len = (uint32_t)m->buf_len - PKT_HEADROOM;
+		len = MIN(len, seg_max);
+		len = (uint32_t)MIN(len, n - chain->bytes);
+		rte_pktmbuf_reset(m);
+		in_bytes(in, (char *)m->buf_addr + PKT_HEADROOM, len);
+		m->data_off = PKT_HEADROOM;
+		m->data_len = (uint16_t)len;
+		m->pkt_len = len;
+		meta = pkt_meta(m);
+		meta->q.next = NULL;
+		meta->off = PKT_HEADROOM;
+		meta->len = (uint16_t)len;
+		if (chain->last)
+			chain->last->next = &meta->q;
+		else
+			chain->first = &meta->q;
+		chain->last = &meta->q;
+		chain->bytes += len;
+	} while (chain->bytes < n);
+}
+
+/* Hands the chain to the protocol: here and now when the stack is free, else by command. Under wlock, which keeps writers in order. */
+static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_chain *chain, struct thread_rec *self)
+{
+	struct inbox_node *n, *rev = NULL;
+
+	if (likely(gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self))) {
+		st->now_us = clock_now_us();
+		if (unlikely(!inbox_maybe_empty(&s->tx_in)))
+			sock_tx_run(st, s);
+		if (likely(!(sock_status(s) & SOCK_DEAD))) {
+			s->tcb.more = atomic_load_explicit(&s->tx_more, memory_order_relaxed);
+			tcp_send(st, &s->tcb, chain->first);
+		} else {
+			for (n = chain->first; n;) {
+				struct inbox_node *next = n->next;
+
+				rte_pktmbuf_free(pkt_of_node(n));
+				n = next;
+			}
+		}
+		st->stats.app_write++;
+		stack_leave(st, self);
+		return;
+	}
+	/* newest first, as the inbox keeps them: one step for the whole chain */
+	for (n = chain->first; n;) {
+		struct inbox_node *next = n->next;
+
+		n->next = rev;
+		rev = n;
+		n = next;
+	}
+	inbox_push_chain(&s->tx_in, rev, chain->first);
+	sock_post(s, SOCK_CMD_SEND, self);
+}
+
+static void sock_wlock(struct sock *s, struct thread_rec *self)
+{
+	/* A writer killed under the lock may have counted bytes that it did not hand over: they would hold buffer space for ever. */
+	if (unlikely(rlock_lock(&s->wlock, self->tid) == RLOCK_TAKEN_OVER))
+		(void)stack_call(sock_stack(s), SOCK_OP_TX_REPAIR, s, self);
+}
+
+static bool tx_changed(struct sock *s, void *arg)
+{
+	(void)arg;
+	return sock_status(s) & (SOCK_SHUT_WR | SOCK_DEAD) || atomic_load_explicit(&s->so_error, memory_order_relaxed) ||
+	       (!(sock_status(s) & SOCK_CONNECTING) && sock_writable(s));
+}
+
+/* May the stream be written to? 0, or the error; waits for a connection in progress. */
+cold_path static int tx_check(struct sock *s, bool nonblock, struct thread_rec *self)
+{
+	uint64_t deadline = 0;
+
+	for (;;) {
+		uint32_t status = sock_status(s);
+		int err = sock_take_error(s), r;
+
+		if (err)
+			return -err;
+		if (status & (SOCK_SHUT_WR | SOCK_DEAD))
+			return -EPIPE;
+		if (status & SOCK_CONNECTED)
+			return 0;
+		if (!(status & SOCK_CONNECTING))
+			return -EPIPE;
+		if (nonblock) {
+			if (idle_run_stacks(self))
+				continue;
+			return -EAGAIN;
+		}
+		if (!deadline)
+			deadline = sock_deadline(atomic_load_explicit(&s->sndtimeo_us, memory_order_relaxed));
+		r = sock_wait_one(s, EPOLLOUT, tx_changed, NULL, deadline, self);
+		if (r < 0)
+			return r == -ETIMEDOUT ? -EAGAIN : r;
+	}
+}
+
+static force_inline uint64_t tx_space(const struct sock *s)
+{
+	uint64_t used = sock_tx_used(s), sndbuf = atomic_load_explicit(&s->sndbuf, memory_order_relaxed);
+
+	return used < sndbuf ? sndbuf - used : 0;
+}
+
+static bool tx_room(struct sock *s, void *arg)
+{
+	(void)arg;
+	return tx_space(s) > 0 && sock_writable(s);
+}
+
+static bool tx_wait_done(struct sock *s, void *arg)
+{
+	return tx_room(s, arg) || sock_status(s) & (SOCK_SHUT_WR | SOCK_DEAD) ||
+	       atomic_load_explicit(&s->so_error, memory_order_relaxed);
+}
+
+/* The buffer is full (or buffers are short). 1: look again; else what to return when nothing was written. */
+cold_path static int tx_full(struct sock *s, bool nobufs, bool nonblock, uint64_t *deadline, struct thread_rec *self)
+{
+	int r;
+
+	/* Acknowledgements may be waiting on the device. */
+	if (idle_run_stacks(self) && (nobufs || tx_space(s)))
+		return 1;
+	/* Noted, then looked at again: pairs with sock_up_acked(). */
+	atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst);
+	if (!nobufs && tx_space(s))
+		return 1;
+	if (nonblock) /* with nothing under way no acknowledgement would ever say that there is room again */
+		return nobufs && sock_tx_used(s) == 0 ? -ENOBUFS : -EAGAIN;
+	if (!*deadline)
+		*deadline = sock_deadline(atomic_load_explicit(&s->sndtimeo_us, memory_order_relaxed));
+	if (nobufs) {
+		uint64_t until = clock_now_us() + TX_NOBUF_US;
+
+		r = sock_wait_one(s, EPOLLOUT, NULL, NULL, MIN(until, *deadline), self);
+		if (r == -ETIMEDOUT && clock_now_us() < *deadline)
+			r = 0;
+	} else {
+		r = sock_wait_one(s, EPOLLOUT, tx_wait_done, NULL, *deadline, self);
+	}
+	if (r < 0)
+		return r == -ETIMEDOUT ? -EAGAIN : r;
+	return 1;
+}
+
+static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self);
+
+/* MSG_OOB: the last byte is urgent. It goes by itself, with the urgent pointer set in the same stay with the stack. */
+cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+{
+	struct stack *st = sock_stack(s);
+	struct in_cur in = { .iov = iov };
+	struct tx_chain chain;
+	ssize_t sent = 0;
+
+	if (n == 0)
+		return 0;
+	if (n > 1) {
+		sent = stream_send(s, iov, n - 1, (flags & ~MSG_OOB) | MSG_MORE, self);
+		if (sent < (ssize_t)(n - 1))
+			return sent;
+		for (size_t left = n - 1; left >= in.iov->iov_len; in.iov++)
+			left -= in.iov->iov_len;
+		in.off = n - 1;
+		for (const struct iovec *v = iov; v != in.iov; v++)
+			in.off -= v->iov_len;
+	}
+	sock_wlock(s, self);
+	tx_fill(s, st, &in, 1, &chain, self);
+	if (!chain.bytes) {
+		rlock_unlock(&s->wlock);
+		return sent ? sent : -ENOBUFS;
+	}
+	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + 1, memory_order_relaxed);
+	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
+	(void)stack_call(st, SOCK_OP_SEND_OOB, s, self);
+	rlock_unlock(&s->wlock);
+	return sent + 1;
+}
+
+static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+{
+	struct stack *st = sock_stack(s);
+	struct in_cur in = { .iov = iov };
+	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s);
+	uint64_t deadline = 0;
+	size_t sent = 0;
+	int r;
+
+	if (unlikely((sock_status(s) & (SOCK_CONNECTED | SOCK_SHUT_WR | SOCK_DEAD)) != SOCK_CONNECTED) ||
+	    unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed))) {
+		r = tx_check(s, nonblock, self);
+		if (r)
+			return r;
+		st = sock_stack(s);
+	}
+	if (unlikely(flags & MSG_OOB)) /* the urgent pointer is at the end of what this call writes */
+		return send_urgent(s, iov, n, flags, self);
+	if (unlikely(n == 0))
+		return 0;
+	sock_wlock(s, self);
+	for (;;) {
+		uint64_t space = tx_space(s);
+		struct tx_chain chain;
+		size_t step = MIN(MIN(n - sent, space), TX_STEP_BYTES);
+		bool nobufs = false;
+
+		if (likely(step)) {
+			tx_fill(s, st, &in, step, &chain, self);
+			nobufs = chain.bytes < step;
+			if (likely(chain.bytes)) {
+				sent += chain.bytes;
+				if (unlikely((flags & MSG_MORE || atomic_load_explicit(&s->tx_more, memory_order_relaxed))))
+					atomic_store_explicit(&s->tx_more, sent < n || flags & MSG_MORE ? 1 : 0,
+							      memory_order_relaxed);
+				/* counted before it can be acknowledged */
+				atomic_store_explicit(&s->tx_written,
+						      atomic_load_explicit(&s->tx_written, memory_order_relaxed) + chain.bytes,
+						      memory_order_relaxed);
+				tx_submit(s, st, &chain, self);
+			}
+			if (likely(sent == n))
+				break;
+			if (!nobufs)
+				continue;
+		}
+		rlock_unlock(&s->wlock);
+		r = tx_full(s, nobufs, nonblock, &deadline, self);
+		if (r < 0)
+			return sent ? (ssize_t)sent : r;
+		if (sock_status(s) & (SOCK_SHUT_WR | SOCK_DEAD) || atomic_load_explicit(&s->so_error, memory_order_relaxed)) {
+			if (sent)
+				return (ssize_t)sent;
+			r = sock_take_error(s);
+			return r ? -r : -EPIPE;
+		}
+		sock_wlock(s, self);
+	}
+	rlock_unlock(&s->wlock);
+	return (ssize_t)sent;
+}
+
+ssize_t sock_send(struct sock *s, const void *buf, size_t n, int flags, struct thread_rec *self)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = n };
+
+	if (unlikely(s->type != SOCK_STREAM)) {
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+		return dgram_send(s, &msg, n, flags, self);
+	}
+	return stream_send(s, &iov, n, flags, self);
+}
+
+ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct thread_rec *self)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < msg->msg_iovlen; i++) {
+		if (msg->msg_iov[i].iov_len > SSIZE_MAX - n)
+			return -EINVAL;
+		n += msg->msg_iov[i].iov_len;
+	}
+	if (s->type != SOCK_STREAM)
+		return dgram_send(s, msg, n, flags, self);
+	/* A destination is ignored on a connected stream, as Linux does (it returns EISCONN only without a connection: EPIPE here). */
+	return stream_send(s, msg->msg_iov, n, flags, self);
+}
