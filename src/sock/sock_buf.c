@@ -15,7 +15,7 @@ struct rte_mbuf *buf_get_slow(struct stack *st, struct thread_rec *self)
 	struct magazine *mag = &self->mag;
 	unsigned want = MIN(REFILL_MAX, MAX(mag->size / 2u, 1u)), have;
 
-	have = rte_mempool_ops_get_count(mp);
+	have = rte_mempool_get_ops(mp->ops_index)->get_count(mp);
 	if (unlikely(have < (mp->size >> RESERVE_SHIFT) + want))
 		return NULL;
 	/* No cache: the caches belong to stacks. The lock-free pool leaves nothing half-done when this thread is killed. */
