@@ -201,7 +201,8 @@ int conf_check_machine(struct config *c, const struct conf_machine *m, struct co
 /* --- EAL --- */
 
 struct eal_args {
-	char **argv; /* argv[0] is a program name; argv[argc] NULL */
+	char **argv; /* argv[0] is a program name; argv[argc] NULL. EAL moves and overwrites elements. */
+	char **owned; /* the same strings, for eal_args_free() */
 	int argc;
 	int capacity;
 };
@@ -234,7 +235,7 @@ struct conf_key {
 	int def;
 	const char *def_str;
 	const char *values;  /* what may be written, for people */
-	const char *example; /* value in the example file; NULL: commented out with its default */
+	const char *example; /* value in the example file, commented out if it begins with #; NULL: commented out with the default */
 	const char *note;    /* RETIRED, WARNED, NOT_BUILT: what to say */
 	const char *help;
 };

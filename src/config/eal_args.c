@@ -14,7 +14,8 @@
 void eal_args_free(struct eal_args *a)
 {
 	for (int i = 0; i < a->argc; i++)
-		free(a->argv[i]);
+		free(a->owned[i]);
+	free(a->owned);
 	free(a->argv);
 	memset(a, 0, sizeof(*a));
 }
@@ -28,11 +29,15 @@ static void push(struct eal_args *a, const char *fmt, ...)
 
 	if (a->argc + 2 > a->capacity) {
 		int want = a->capacity ? a->capacity * 2 : 32;
-		char **more = realloc(a->argv, (size_t)want * sizeof(*more));
+		char **argv = realloc(a->argv, (size_t)want * sizeof(*argv)), **owned;
 
-		if (!more)
+		if (!argv)
 			return;
-		a->argv = more;
+		a->argv = argv;
+		owned = realloc(a->owned, (size_t)want * sizeof(*owned));
+		if (!owned)
+			return;
+		a->owned = owned;
 		a->capacity = want;
 	}
 	va_start(ap, fmt);
@@ -41,6 +46,7 @@ static void push(struct eal_args *a, const char *fmt, ...)
 	va_end(ap);
 	if (!s)
 		return;
+	a->owned[a->argc] = s;
 	a->argv[a->argc++] = s;
 	a->argv[a->argc] = NULL;
 }

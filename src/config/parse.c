@@ -399,7 +399,8 @@ static void check_device(struct load *ld)
 	} else if (is_pci(d)) {
 		c->device_kind = CONF_DEV_PCI;
 	} else if (strlen(d) < 64 && strspn(d, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@:-") == strlen(d) &&
-		   !(strchr(d, ':') && is_hex_run(d, 2) && d[2] == ':')) {
+		   /* a mistyped MAC or PCI address is no name */
+		   !(strchr(d, ':') && (strchr(d, ':') != strrchr(d, ':') || strspn(d, "0123456789abcdefABCDEF:.") == strlen(d)))) {
 		c->device_kind = CONF_DEV_NAME;
 	} else {
 		conf_report_add(ld->rep, LOG_LEVEL_ERROR, "%s:%u: `devices=\"%.64s\"`: neither address nor name: needs a MAC address (aa:bb:cc:dd:ee:ff), a "

@@ -32,12 +32,12 @@ const struct conf_key conf_keys[] = {
 		.values = "\"auto\", \"packet\" or \"xdp\"",
 		.help = "How an interface that the kernel drives is used: packet rings with virtio-net headers, or AF_XDP. auto chooses and "
 			"says in one line which and why."),
-	STR_KEY("host_addr6", CONF_NOT_BUILT, host_addr6_text, "", .values = "IPv6 address", .note = "IPv6 is not built in this version",
+	STR_KEY("host_addr6", CONF_NOT_BUILT, host_addr6_text, "", .values = "IPv6 address", .note = "IPv6 comes later",
 		.help = "The stack's IPv6 address."),
-	INT_KEY("mask_addr6", CONF_NOT_BUILT, mask_addr6, 1, 128, 64, .ours = true, .note = "IPv6 is not built in this version",
+	INT_KEY("mask_addr6", CONF_NOT_BUILT, mask_addr6, 1, 128, 64, .ours = true, .note = "IPv6 comes later",
 		.help = "Prefix length of host_addr6."),
 	STR_KEY("gateway_addr6", CONF_NOT_BUILT, gateway_addr6_text, "", .ours = true, .values = "IPv6 address",
-		.note = "IPv6 is not built in this version", .help = "IPv6 router."),
+		.note = "IPv6 comes later", .help = "IPv6 router."),
 	INT_KEY("nic_vlan_mode", CONF_WORKS, nic_vlan_mode, -1, 4095, -1, .in_example = true,
 		.help = "VLAN id inserted into and required of every frame; -1: untagged. 0 and 4095 are reserved: accepted, warned about, "
 			"untagged."),
@@ -50,7 +50,7 @@ const struct conf_key conf_keys[] = {
 		.help = "run-to-wakeup: a thread per stack polls, applications leave commands; for many threads and spare cores. "
 			"run-to-completion: the application threads poll while they are inside the library; for one core per process, the "
 			"fastest request path."),
-	STR_KEY("num_cpus", CONF_WORKS, num_cpus_text, "", .in_example = true, .example = "2",
+	STR_KEY("num_cpus", CONF_WORKS, num_cpus_text, "", .in_example = true, .example = "#2",
 		.values = "list of CPU ids, ranges, hexadecimal ids: \"2,4-6,0x8\"",
 		.help = "One stack per id; in run-to-wakeup its thread is pinned there. More stacks than device queues are fed by software "
 			"steering. Absent: one stack, placed by the scheduler."),
@@ -119,14 +119,14 @@ const struct conf_key conf_keys[] = {
 	INT_KEY("use_ltran", CONF_WARNED, use_ltran, 0, 1, 0, .note = "ltran is not supported; treated as 0",
 		.help = "The original's separate forwarding process."),
 	INT_KEY("flow_bifurcation", CONF_NOT_BUILT, flow_bifurcation, 0, 1, 0,
-		.note = "not built in this version; use a second interface or a kernel interface as `devices` (its kernel side goes on working)",
+		.note = "use a second interface or a kernel interface as `devices` (its kernel side goes on working)",
 		.help = "Packets that are not the stack's go to the kernel and back (ssh, tcpdump on the same port)."),
 	INT_KEY("bond_mode", CONF_NOT_BUILT, bond_mode, -1, 6, -1, .values = "-1, 1, 4, 6",
-		.note = "bonding is not built in this version; bond the interfaces in the kernel and name the bond in `devices`",
+		.note = "bond the interfaces in the kernel and name the bond in `devices`",
 		.help = "Bonding mode."),
-	INT_KEY("bond_miimon", CONF_NOT_BUILT, bond_miimon, 0, INT32_MAX, 10, .note = "bonding is not built in this version",
+	INT_KEY("bond_miimon", CONF_NOT_BUILT, bond_miimon, 0, INT32_MAX, 10, .note = "bonding comes later",
 		.help = "Link monitoring interval in milliseconds."),
-	STR_KEY("bond_slave_mac", CONF_NOT_BUILT, bond_slave_mac, "", .values = "MAC;MAC", .note = "bonding is not built in this version",
+	STR_KEY("bond_slave_mac", CONF_NOT_BUILT, bond_slave_mac, "", .values = "MAC;MAC", .note = "bonding comes later",
 		.help = "Members of the bond."),
 	INT_KEY("use_sockmap", CONF_WARNED, use_sockmap, 0, 1, 0,
 		.note = "shared-memory traffic between two processes of one host is not built in this version: such traffic takes the device",
@@ -177,6 +177,7 @@ const struct conf_env_var conf_env_vars[] = {
 	{ "LSTACK_CONF_PATH", "Configuration file instead of " CONF_DEFAULT_PATH "." },
 	{ "XDG_RUNTIME_DIR", "Run directory's parent when not root (control socket, DPDK's files)." },
 	{ "GAZELLE_ON_START_FAILURE", "\"kernel\" or \"exit\": overrides on_start_failure; needed when the file itself is broken." },
+	{ "GAZELLE_RUN_DIR", "Run directory instead of the usual one, for library and tools." },
 	{ "GAZELLE_LOG", "\"error\", \"info\" or \"debug\": level of messages from the very start." },
 };
 const unsigned conf_env_var_count = ARRAY_SIZE(conf_env_vars);
