@@ -289,6 +289,8 @@ static ssize_t stream_recv(struct sock *s, const struct iovec *iov, size_t n, in
 	target = MAX(target, 1);
 	if (unlikely(flags & MSG_OOB))
 		return recv_oob(s, iov, n, flags, self);
+	if (unlikely(n == 0))
+		return sock_status(s) & SOCK_LISTENING ? -ENOTCONN : 0; /* tcp_recvmsg_locked(): nothing asked is enough */
 	for (;;) {
 		uint32_t status = sock_status(s); /* before the byte count: see rx_nothing() */
 
