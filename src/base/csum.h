@@ -121,7 +121,8 @@ static force_inline uint64_t csum_pseudo4(uint32_t src_be, uint32_t dst_be, uint
 	return (uint64_t)src_be + dst_be + htons(proto) + htons(l4_len);
 }
 
-/* Replaces the 16-bit word old by new under checksum field `csum`: HC' = ~(~HC + ~m + m') (RFC 1624 §3 eqn. 3). */
+/* Replaces the 16-bit word old by new under checksum field `csum`: HC' = ~(~HC + ~m + m') (RFC 1624 §3 eqn. 3). Where the
+ * new data may be all zero, a result of 0 must be computed anew (it would be 0xffff). */
 static force_inline uint16_t csum_update16(uint16_t csum, uint16_t old_word, uint16_t new_word)
 {
 	return (uint16_t)~csum_fold((uint64_t)(uint16_t)~csum + (uint16_t)~old_word + new_word);

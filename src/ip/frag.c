@@ -57,7 +57,8 @@ static struct rte_mbuf *make_fragment(struct stack *st, const struct rte_mbuf *m
 		off += n;
 		len -= n;
 	}
-	for (seg = head->next; seg; seg = seg->next)
+	head->pkt_len = 0;
+	for (seg = head; seg; seg = seg->next)
 		head->pkt_len += seg->data_len;
 	return head;
 }

@@ -112,7 +112,9 @@ void icmp_send_error(struct stack *st, struct rte_mbuf *m, uint8_t type, uint8_t
 	}
 	quote = MIN(MIN(m->pkt_len, ERROR_MAX_BYTES - IP4_HDR_BYTES - ICMP_HDR_BYTES),
 		    (uint32_t)rte_pktmbuf_tailroom(e) - ICMP_HDR_BYTES);
-	p = rte_pktmbuf_append(e, (uint16_t)(ICMP_HDR_BYTES + quote));
+	p = rte_pktmbuf_mtod(e, char *);
+	e->data_len = (uint16_t)(ICMP_HDR_BYTES + quote);
+	e->pkt_len = e->data_len;
 	memset(p, 0, ICMP_HDR_BYTES);
 	p[0] = (char)type;
 	p[1] = (char)code;
@@ -255,6 +257,9 @@ static void icmp_echo(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uin
 	h = rte_pktmbuf_mtod(m, struct rte_icmp_hdr *);
 	h->icmp_cksum = csum_update16(h->icmp_cksum, htons(ICMP_ECHO << 8), htons(ICMP_ECHO_REPLY << 8));
 	h->icmp_type = ICMP_ECHO_REPLY;
+	/* the update cannot tell +0 from -0, and it matters for a message of zeros only (RFC 1624 §3): sum it again */
+	if (unlikely(h->icmp_cksum == 0))
+		h->icmp_cksum = (uint16_t)~csum_fold(csum_mbuf(m, 0, m->pkt_len, 0));
 	st->mib.icmp_out_echo_reps++;
 	reply_header(st, m, &tx);
 }

@@ -54,7 +54,6 @@ struct ip4_state *ip4_state_create(struct stack *st)
 	}
 	for (uint32_t i = 0; i < IDENT_SLOTS; i++)
 		s->ident[i] = (uint16_t)siphash24(seed, &i, sizeof(i));
-	s->icmp_all.last_us = st->now_us;
 	return s;
 }
 
