@@ -41,6 +41,37 @@ static char expose_tag;
 
 static struct rlock lock; /* making instances, exposing */
 
+/* Instances that the kernel watches. Their eventfd must fall when the program has read the last byte, which nobody else notices. */
+#define EXPOSED_MAX 256
+static _Atomic(struct epoll *) exposed[EXPOSED_MAX];
+_Atomic uint32_t epollfd_exposed;
+
+static void exposed_set(struct epoll *from, struct epoll *to)
+{
+	for (unsigned i = 0; i < EXPOSED_MAX; i++) {
+		struct epoll *expect = from;
+
+		if (atomic_compare_exchange_strong(&exposed[i], &expect, to)) {
+			atomic_fetch_add(&epollfd_exposed, to ? 1 : -1u);
+			return;
+		}
+	}
+}
+
+void epollfd_refresh_slow(struct thread_rec *self)
+{
+	for (unsigned i = 0; i < EXPOSED_MAX; i++) {
+		struct epoll *ep = atomic_load_explicit(&exposed[i], memory_order_acquire);
+
+		if (!ep)
+			continue;
+		atomic_store_explicit(&self->pins[1], ep, memory_order_seq_cst);
+		if (atomic_load_explicit(&exposed[i], memory_order_seq_cst) == ep)
+			(void)epoll_instance_ready(ep, self);
+		fd_unpin(self, 1);
+	}
+}
+
 static bool bit_get(_Atomic uint64_t *map, int fd)
 {
 	return (unsigned)fd < (unsigned)FD_LIMIT && (atomic_load_explicit(&map[fd / 64], memory_order_relaxed) >> (fd % 64) & 1);
@@ -86,19 +117,22 @@ void epollfd_on_dup(int epfd, int to)
 }
 
 /* A number of an instance was taken from the table. */
-void epollfd_view_unref(const struct epoll *ep)
+void epollfd_view_unref(struct epoll *ep)
 {
 	struct epoll_view *v = view_of(ep);
 
 	if (atomic_fetch_sub(&v->fds, 1) == 1) {
 		int fd = atomic_exchange(&v->event_fd, -1);
 
-		if (fd >= 0)
+		if (fd >= 0) {
+			exposed_set(ep, NULL);
+			epoll_instance_expose(ep, -1);
 			own_fd_close(fd);
+		}
 	}
 }
 
-void epollfd_view_ref(const struct epoll *ep)
+void epollfd_view_ref(struct epoll *ep)
 {
 	atomic_fetch_add(&view_of(ep)->fds, 1);
 }
@@ -126,6 +160,7 @@ static int expose_locked(int epfd, struct epoll *ep)
 		return (int)r;
 	}
 	atomic_store(&v->event_fd, high);
+	exposed_set(NULL, ep);
 	epoll_instance_expose(ep, high);
 	return 0;
 }

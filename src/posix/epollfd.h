@@ -22,8 +22,16 @@ void epollfd_on_dup(int epfd, int to);
 /* Was it made by epoll_create()? */
 bool epollfd_is(int epfd);
 /* One more, one less number of this process refers to the instance. */
-void epollfd_view_ref(const struct epoll *ep);
-void epollfd_view_unref(const struct epoll *ep);
+void epollfd_view_ref(struct epoll *ep);
+void epollfd_view_unref(struct epoll *ep);
+/* The program read, wrote or accepted: the exposed instances' descriptors are brought up to date. Pins slot 1. */
+extern _Atomic uint32_t epollfd_exposed;
+void epollfd_refresh_slow(struct thread_rec *self);
+static force_inline void epollfd_refresh(struct thread_rec *self)
+{
+	if (unlikely(atomic_load_explicit(&epollfd_exposed, memory_order_relaxed)))
+		epollfd_refresh_slow(self);
+}
 void epoll_after_fork_child(void);
 
 #endif

@@ -5,6 +5,7 @@
  * is sent by the side that the policy names. */
 #include "posix/posix.h"
 
+#include "posix/epollfd.h"
 #include "posix/socket.h"
 #include "posix/und.h"
 
@@ -69,6 +70,7 @@ static ssize_t recvmsg_stack(int fd, struct msghdr *msg, int flags)
 			if (r != -EAGAIN || c.held == false)
 				break;
 		}
+		epollfd_refresh(c.self);
 		call_end(&c);
 	} while (unlikely(r == -EINTR) && sig_restart() && restart);
 	return r;
@@ -96,6 +98,7 @@ static ssize_t recv_stack(int fd, void *buf, size_t n, int flags)
 			call_hold(&c);
 		restart = recv_may_restart(c.s);
 		r = sock_recv(c.s, buf, n, flags, c.self);
+		epollfd_refresh(c.self);
 		call_end(&c);
 	} while (unlikely(r == -EINTR) && sig_restart() && restart);
 	return r;
@@ -237,6 +240,7 @@ static ssize_t sendmsg_stack(int fd, const struct msghdr *msg, int flags)
 			call_hold(&c);
 		restart = send_may_restart(c.s);
 		r = sock_sendmsg(c.s, msg, flags, c.self);
+		epollfd_refresh(c.self);
 		call_end(&c);
 	} while (unlikely(r == -EINTR) && sig_restart() && restart);
 	return unlikely(r == -EPIPE) ? broken_pipe(r, stream, flags) : r;
@@ -264,6 +268,7 @@ static ssize_t send_stack(int fd, const void *buf, size_t n, int flags)
 			call_hold(&c);
 		restart = send_may_restart(c.s);
 		r = sock_send(c.s, buf, n, flags, c.self);
+		epollfd_refresh(c.self);
 		call_end(&c);
 	} while (unlikely(r == -EINTR) && sig_restart() && restart);
 	return unlikely(r == -EPIPE) ? broken_pipe(r, true, flags) : r;

@@ -495,6 +495,7 @@ static int accept_stack(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 		}
 		if (err != num)
 			fd_number_put(num, c.self);
+		epollfd_refresh(c.self);
 		call_end(&c);
 	} while (unlikely(err == -EINTR) && sig_restart());
 	return err;
