@@ -117,8 +117,14 @@ static bool linger_done(struct sock *s, uint32_t gen)
 	if (atomic_load_explicit(&s->slab.gen, memory_order_acquire) != gen ||
 	    atomic_load_explicit(&s->engine_done, memory_order_acquire))
 		return true;
-	/* published by the owner: the protocol has every acknowledgement that close() waits for */
-	return sock_status(s) & SOCK_DEAD;
+	/* Linux: sk_stream_wait_close() waits while our FIN is not acknowledged. A byte that only the owner writes, read as a hint. */
+	switch (__atomic_load_n(&s->tcb.state, __ATOMIC_ACQUIRE)) {
+	case TCPS_FIN_WAIT_2:
+	case TCPS_TIME_WAIT:
+		return true;
+	default:
+		return sock_status(s) & SOCK_DEAD;
+	}
 }
 
 struct linger_look {

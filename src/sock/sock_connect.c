@@ -198,6 +198,11 @@ int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struc
 	if (err)
 		return (int)err;
 	atomic_store_explicit(&s->ss_state, SS_PENDING, memory_order_relaxed);
+	/* A non-blocking caller is told so however fast the answer was: the outcome comes by SO_ERROR or the next connect. */
+	if (sock_nonblock(s)) {
+		idle_run_stacks(self);
+		return -EINPROGRESS;
+	}
 	return connect_wait(s, -EINPROGRESS, self);
 }
 
