@@ -388,9 +388,7 @@ static int64_t op_send_oob(struct stack *st, struct sock *s, struct inbox_node *
 	}
 	s->tcb.more = 0;
 	tcp_send(st, &s->tcb, first);
-	/* RFC 6093: what is sent is what everybody does, the pointer one past the urgent byte */
-	s->tcb.snd_up = s->tcb.snd_end;
-	s->tcb.urg_out = 1;
+	tcp_send_urgent(st, &s->tcb);
 	return 0;
 }
 

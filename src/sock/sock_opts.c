@@ -11,9 +11,9 @@
 
 #include <limits.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <net/if.h>
 #include <netinet/ip.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -30,6 +30,9 @@
 #define SO_SNDTIMEO_NEW 67
 #endif
 
+/* tcpi_state as the kernel numbers it */
+#define LINUX_TCP_CLOSE 7
+#define LINUX_TCP_LISTEN 10
 #define VALUE_MAX 256 /* longest value kept: a source list or an interface name */
 #define TCP_FIN_TIMEOUT_MAX_S 120
 #define MAX_MSS_WINDOW 32767
@@ -632,19 +635,19 @@ static int set_window_clamp(struct stack *st, struct sock *s, const struct value
 }
 static int get_info(struct stack *st, struct sock *s, char *out)
 {
-	struct tcp_info info;
+	struct tcp_info info; /* the kernel's, longer than libc's */
 
+	_Static_assert(sizeof(info) <= VALUE_MAX, "tcp_info fits");
 	memset(&info, 0, sizeof(info));
 	if (sock_status(s) & SOCK_LISTENING) {
-		info.tcpi_state = TCP_LISTEN;
+		info.tcpi_state = LINUX_TCP_LISTEN;
 		info.tcpi_unacked = atomic_load_explicit(&s->acc_len, memory_order_relaxed);
 		info.tcpi_sacked = atomic_load_explicit(&s->backlog, memory_order_relaxed);
 	} else if (atomic_load_explicit(&s->engine_done, memory_order_acquire)) {
-		info.tcpi_state = TCP_CLOSE;
+		info.tcpi_state = LINUX_TCP_CLOSE;
 	} else {
 		tcp_get_info(st, &s->tcb, &info);
 	}
-	_Static_assert(sizeof(info) <= VALUE_MAX, "tcp_info fits");
 	memcpy(out, &info, sizeof(info));
 	return sizeof(info);
 }
