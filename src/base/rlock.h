@@ -1,10 +1,13 @@
-/* rlock.h - a short lock that survives its holder: the word holds the holder's pid and tid.
+/* rlock.h - a short lock that survives its holder: the word holds the holder's thread id.
  *
  * For consumer-side state of one object between application threads, possibly of several processes
  * (the private part of a socket's receive queue, an epoll instance's ready list). Never taken by a stack
  * owner while it owns, so the packet path never waits for an application thread.
- * Spins a little, then sleeps on the word; a waiter that finds the holder dead takes the lock over and
- * is told so (RLOCK_TAKEN_OVER): it must repair what the lock guards. Not recursive: application signal
+ *
+ * Contention means that two threads read (or write) one socket at the same moment: rare, and the holder is done within
+ * a microsecond. So release is one plain store, without a look for sleepers (an exchange there would cost every request three
+ * times): who waits spins a little, then naps and looks again. A waiter that finds the holder dead takes the lock over
+ * and is told so (RLOCK_TAKEN_OVER): it must repair what the lock guards. Not recursive: application signal
  * handlers are deferred while a thread is inside the library, so none can interrupt a holder.
  */
 #ifndef GZ_BASE_RLOCK_H
@@ -14,11 +17,8 @@
 #include "base/sys.h"
 
 struct rlock {
-	/* 0 free; else tid (unique system-wide), RLOCK_WAITERS set when someone sleeps. [any] */
-	_Atomic uint32_t word;
+	_Atomic uint32_t word; /* 0 free; else the holder's tid (unique system-wide) [any] */
 };
-
-#define RLOCK_WAITERS 0x80000000u
 
 enum rlock_result { RLOCK_OK, RLOCK_TAKEN_OVER };
 
@@ -29,7 +29,6 @@ static force_inline void rlock_init(struct rlock *l)
 
 /* Slow path: contended. */
 enum rlock_result rlock_lock_slow(struct rlock *l, uint32_t self_tid);
-void rlock_unlock_slow(struct rlock *l);
 
 static force_inline bool rlock_trylock(struct rlock *l, uint32_t self_tid)
 {
@@ -48,10 +47,7 @@ static force_inline enum rlock_result rlock_lock(struct rlock *l, uint32_t self_
 
 static force_inline void rlock_unlock(struct rlock *l)
 {
-	uint32_t old = atomic_exchange_explicit(&l->word, 0, memory_order_release);
-
-	if (unlikely(old & RLOCK_WAITERS))
-		rlock_unlock_slow(l);
+	atomic_store_explicit(&l->word, 0, memory_order_release);
 }
 
 #endif
