@@ -174,7 +174,8 @@ static int action(int sig, const struct sigaction *sa, struct sigaction *old)
 		*old = prev;
 		if (was_wrapped && prev.sa_sigaction == sig_entry) {
 			old->sa_handler = (__sighandler_t)h_old;
-			old->sa_flags = f_old;
+			/* libc lets its own SA_RESTORER show */
+			old->sa_flags = f_old | (prev.sa_flags & 0x04000000);
 			old->sa_mask = m_old;
 		}
 	}

@@ -40,6 +40,7 @@ static void polls(void)
 	t_wait(p[0], POLLHUP);
 	t_poll("both shut", p[0], ALL, 0);
 	t_poll("both shut, nothing asked", p[0], 0, 0);
+	t_wait(p[1], POLLHUP);
 	t_poll("the other end", p[1], ALL, 100);
 	close(p[1]);
 	close(p[0]);
