@@ -17,7 +17,7 @@
 
 #define KIF_FRAME_MAX (65535u + 18u)	/* largest GSO frame with Ethernet and VLAN header */
 #define KIF_TSO_MAX 61440u		/* payload of one frame that we send */
-#define KIF_MAX_SEGS 44u		/* mbufs per frame that we send: 60 KB in rooms of 1.5 KB and some */
+#define KIF_MAX_SEGS 256u		/* mbufs per frame that we send: small writes make small pieces */
 #define KIF_IOV (NETDEV_BURST * 4 + KIF_MAX_SEGS + 1)
 
 struct kif_queue {

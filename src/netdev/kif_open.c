@@ -12,6 +12,7 @@
 #include "netdev/kif.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <inttypes.h>
 #include <rte_ethdev.h>
@@ -154,6 +155,26 @@ static int ring_create(struct netdev *nd, struct kif_queue *kq, uint32_t want, c
 	return 0;
 }
 
+/* The kernel's own traffic on the interface would cost a copy a frame: only ARP, IPv4 to the stack's address, and IPv4 to a
+ * group or everybody come through. */
+static int filter_attach(int fd, uint32_t host_be)
+{
+	struct sock_filter prog[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), /* EtherType; a VLAN tag was taken out before */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 5, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ETH_HLEN + 16), /* destination */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohl(host_be), 2, 0),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), /* group bit of the Ethernet destination */
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog fp = { .len = ARRAY_SIZE(prog), .filter = prog };
+
+	return (int)SYS(setsockopt, fd, SOL_SOCKET, SO_ATTACH_FILTER, &fp, sizeof(fp));
+}
+
 static int queue_open(struct netdev *nd, uint16_t q, const struct netdev_request *req, char *err, size_t err_bytes)
 {
 	struct kif *k = nd->priv;
@@ -207,6 +228,8 @@ static int queue_open(struct netdev *nd, uint16_t q, const struct netdev_request
 	r = ring_create(nd, kq, slots, err, err_bytes);
 	if (r)
 		return r;
+	if (req->host_be && filter_attach(kq->fd, req->host_be) < 0)
+		log_info("interface %s: no socket filter: the kernel's own traffic is seen as well: slower", nd->name);
 	r = (int)SYS(bind, kq->fd, &sa, sizeof(sa));
 	if (r < 0)
 		snprintf(err, err_bytes, "interface %s: cannot be bound to: %s", nd->name, strerror(-r));

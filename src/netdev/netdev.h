@@ -105,6 +105,7 @@ struct netdev_request {
 	bool want_irq;
 	struct rte_mempool *pools[NETDEV_MAX_QUEUES]; /* per queue */
 	int netns_hint;
+	uint32_t host_be; /* the stack's IPv4 address: a shared interface then passes on what may concern it only; 0: everything */
 };
 
 /* Opens the device for the request: decides by itself between DPDK port and kernel interface. On failure writes "what

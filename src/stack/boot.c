@@ -212,6 +212,7 @@ static int boot_device(struct conf_report *rep)
 		.nb_queues = (uint16_t)MIN(nb, NETDEV_MAX_QUEUES),
 		.rx_desc = (uint16_t)c->nic_rxqueue_size,
 		.tx_desc = (uint16_t)c->nic_txqueue_size,
+		.host_be = c->host_addr_be,
 		.want_irq = c->run_to_completion || c->low_power_mode || c->stack_interrupt,
 	};
 	char why[512] = "";

@@ -651,6 +651,45 @@ static void devices_are_found_by_name_and_by_address(void **state)
 	assert_int_equal(netdev_open(&nd, &req, err, sizeof(err)), -ENODEV);
 }
 
+/* A shared interface: only what may concern the stack's address reaches it. */
+static void frames_for_other_hosts_are_left_to_the_kernel(void **state)
+{
+	struct netdev_request req = { .device = "pa", .nb_queues = 1, .pools = { pool }, .host_be = inet_addr("10.77.0.9") };
+	struct rte_mbuf *m[NETDEV_BURST];
+	unsigned arp = 0, mine = 0, group = 0, others = 0;
+	struct netdev *nd = NULL;
+	char err[512];
+
+	assert_int_equal(netdev_open(&nd, &req, err, sizeof(err)), 0);
+	sh("nsenter -t %d -n sh -c 'ip neigh replace 10.77.0.9 lladdr 02:00:00:00:00:09 dev ka; "
+	   "ip neigh replace 10.77.0.8 lladdr 02:00:00:00:00:08 dev ka; "
+	   "ping -c2 -i0.2 -W1 10.77.0.9; ping -c2 -i0.2 -W1 10.77.0.8; ping -c1 -W1 10.77.0.7; ping -b -c1 -W1 10.77.0.255' "
+	   ">/dev/null 2>&1", client_pid);
+	for (int i = 0; i < 20; i++) {
+		uint16_t n = netdev_rx(nd, 0, m, NETDEV_BURST);
+
+		for (uint16_t k = 0; k < n; k++) {
+			const uint8_t *p = rte_pktmbuf_mtod(m[k], const uint8_t *);
+
+			if (get16(p + 12) == 0x0806)
+				arp++;
+			else if (get16(p + 12) == 0x0800 && p[33] == 9)
+				mine++;
+			else if (get16(p + 12) == 0x0800 && (p[0] & 1))
+				group++;
+			else
+				others++;
+		}
+		rte_pktmbuf_free_bulk(m, n);
+		usleep(1000);
+	}
+	netdev_close(nd);
+	assert_int_equal(mine, 2);
+	assert_true(arp > 0);
+	assert_true(group > 0);
+	assert_int_equal(others, 0);
+}
+
 static void nothing_is_left_behind(void **state)
 {
 	netdev_close(dev[0]);
@@ -734,6 +773,7 @@ int main(void)
 		cmocka_unit_test(removal_while_running_is_survived_and_return_noticed),
 		cmocka_unit_test(several_queues_share_the_frames),
 		cmocka_unit_test(devices_are_found_by_name_and_by_address),
+		cmocka_unit_test(frames_for_other_hosts_are_left_to_the_kernel),
 		cmocka_unit_test(nothing_is_left_behind),
 	};
 	int r;
