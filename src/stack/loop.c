@@ -79,6 +79,7 @@ void stack_output(struct stack *st)
 	unsigned rounds = 0;
 
 	st->work_left = false;
+	st->output_due = false;
 	for (;;) {
 		tcp_output_all(st);
 		for (uint16_t i = 0; i < st->reply_len; i++)

@@ -28,6 +28,7 @@ bool stack_try_own(struct stack *st, struct thread_rec *self)
 						     memory_order_seq_cst, memory_order_relaxed))
 		return false;
 	self->owned = st;
+	st->output_due = true; /* until a round has run: what is done inline marks output */
 	self->saved_lcore = RTE_PER_LCORE(_lcore_id);
 	RTE_PER_LCORE(_lcore_id) = st->lcore_id;
 	return true;
@@ -91,9 +92,12 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 
 	gz_assert(self->owned == st);
 	for (;;) {
-		if (!inbox_maybe_empty(&st->cmds) || st->cmd_backlog)
+		if (unlikely(!inbox_maybe_empty(&st->cmds) || st->cmd_backlog)) {
 			stack_run_commands(st);
-		stack_output(st);
+			st->output_due = true;
+		}
+		if (st->output_due)
+			stack_output(st);
 		next_us = st->work_left || st->cmd_backlog ? 0 : wheel_next_us(&st->wheel);
 		atomic_store_explicit(&st->next_timer_us, next_us, memory_order_relaxed);
 		RTE_PER_LCORE(_lcore_id) = self->saved_lcore;

@@ -65,6 +65,7 @@ struct stack {
 	uint16_t cmd_budget;
 	struct inbox_node *cmd_backlog; /* taken from cmds, not run yet (the budget of a round) */
 	bool work_left;			/* the last output left something for the next round */
+	bool output_due;		/* something may have been marked since the last stack_output() */
 	struct rte_mempool *pool;
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
 	struct list wake_eps;	  /* epoll instances and ... */
