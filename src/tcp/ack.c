@@ -103,7 +103,8 @@ static force_inline bool cwnd_was_limit(const struct tcb *t, const struct tcp_ac
 	return t->cwnd_limited || a->rs.prior_pipe + t->mss > t->cwnd;
 }
 
-static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a)
+/* in_recovery: also for the ACK that ended it (RFC 5681 §3.2 step 6 sets cwnd, no growth on top). */
+static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, bool in_recovery)
 {
 	a->rs.acked = a->acked_data;
 	a->rs.sacked = a->sacked;
@@ -112,7 +113,7 @@ static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_
 		a->rs.rtt_us = MAX(st->now_us - a->sent_us, 1u);
 	if (unlikely(t->cc->on_rate))
 		t->cc->on_rate(st, t, &a->rs);
-	if (a->acked_data && t->ca_state != TCP_CA_RECOVERY && cwnd_was_limit(t, a)) {
+	if (a->acked_data && !in_recovery && cwnd_was_limit(t, a)) {
 		t->cc->on_ack(st, t, a->acked_data, &a->rs);
 		tcp_sndbuf_tune(st, t);
 	}
@@ -123,7 +124,7 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 	struct tcp_ack a = { .rs.prior_pipe = tcp_pipe(t) };
 
 	advance(st, t, ack, &a, tsecr, true);
-	congestion(st, t, &a);
+	congestion(st, t, &a, false);
 	if (t->sq_next)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 }
@@ -147,6 +148,7 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	struct tcp_ack a = { .prior_una = t->snd_una, .rs.prior_pipe = tcp_pipe(t) };
 	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
 	uint32_t old_wnd = t->snd_wnd;
+	uint8_t was = t->ca_state;
 
 	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
 	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - t->max_snd_wnd))) {
@@ -179,7 +181,7 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		t->urg_out = 0;
 	if (a.acked || a.sacked || a.dup || a.dsack)
 		tcp_recovery_on_ack(st, t, &a);
-	congestion(st, t, &a);
+	congestion(st, t, &a, was == TCP_CA_RECOVERY || t->ca_state == TCP_CA_RECOVERY);
 	tcp_slow_loss_update(t);
 	if (t->sq_next || t->lost_out || t->fin_lost)
 		tcp_mark_output(st, t, TCP_OUT_DATA);

@@ -3,6 +3,7 @@
  */
 #include "tcp/tcp_int.h"
 
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 struct tcp_state *tcp_state_create(struct stack *st)
@@ -321,7 +322,11 @@ void tcp_on_option(struct stack *st, struct tcb *t, int optname)
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	const struct tcp_cc_ops *cc = tcp_cc_find(o->congestion);
 
-	(void)optname;
+	if (optname == TCP_QUICKACK) {
+		/* as Linux: not for ever, but as at the start of a connection */
+		t->quick = o->quickack ? TCP_QUICK_MAX : 0;
+		t->pingpong = !o->quickack;
+	}
 	if (cc && cc != t->cc) {
 		t->cc = cc;
 		memset(t->cc_priv, 0, sizeof(t->cc_priv));

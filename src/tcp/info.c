@@ -70,7 +70,7 @@ void tcp_get_info(struct stack *st, const struct tcb *t, struct tcp_info *out)
 	out->tcpi_lost = segs(t->lost_out, mss);
 	out->tcpi_retrans = segs(t->rexmit_out, mss);
 	out->tcpi_last_data_sent = (uint32_t)((st->now_us - t->last_snd_us) / 1000);
-	out->tcpi_last_data_recv = now_ms - t->last_rcv_ms;
+	out->tcpi_last_data_recv = now_ms - t->last_data_ms;
 	out->tcpi_last_ack_recv = now_ms - t->last_rcv_ms;
 	out->tcpi_pmtu = ip4_mtu(st, &t->route);
 	out->tcpi_rcv_ssthresh = tcp_rcv_wnd(t);

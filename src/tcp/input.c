@@ -17,11 +17,11 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 	uint16_t seen = (uint16_t)MIN(len, t->mss_offered);
 
 	t->data_segs_in++;
+	t->last_data_ms = tcp_now_ms(st);
 	if (unlikely(seen > t->rcv_mss))
 		t->rcv_mss = seen;
 	/* more than one full segment waits: the second is here. Input only marks, so a burst gets one ACK. */
-	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong) ||
-	    unlikely(sock_of_tcb(t)->opt.quickack))
+	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	else if (t->deadline[TCP_AT_DELACK] == TCP_NEVER)
 		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + st->tcp->conf.delack_us);

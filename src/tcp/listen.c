@@ -106,6 +106,29 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
+/* Half-open connections reached their bound: the oldest makes room, of the same listener if one is near. A peer that answers needs a round trip;
+ * in a flood the records of those that never will are older than that. */
+static bool recycle_oldest(struct stack *st, const struct sock *l)
+{
+	struct list *n, *pick = st->tcp->syn_list.next;
+	unsigned look = 16;
+
+	list_for_each(n, &st->tcp->syn_list) {
+		if (container_of(n, struct tcp_syn, node)->listener == l) {
+			pick = n;
+			break;
+		}
+		if (--look == 0)
+			break;
+	}
+	if (pick == &st->tcp->syn_list)
+		return false;
+	st->drops[DROP_TCP_SYN_RATE]++;
+	st->mib.tcp_listen_drops++;
+	tcp_syn_free(st, container_of(pick, struct tcp_syn, node));
+	return true;
+}
+
 /* A SYN for listener l. */
 static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g, uint32_t isn_floor, bool reuse)
 {
@@ -116,12 +139,16 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 	struct tcp_syn *r;
 
 	/* as Linux: a full accept queue takes no new SYN */
-	if (sock_up_backlog_full(l) || qlen >= MAX(backlog, SYN_QUEUE_MIN)) {
+	if (sock_up_backlog_full(l)) {
 		st->mib.tcp_listen_drops++;
 		st->drops[DROP_TCP_BACKLOG]++;
 		return;
 	}
+	if (qlen >= MAX(backlog, SYN_QUEUE_MIN))
+		recycle_oldest(st, l);
 	r = slab_alloc(&gz->syn_recs);
+	if (!r && recycle_oldest(st, l))
+		r = slab_alloc(&gz->syn_recs);
 	if (!r) {
 		st->mib.tcp_listen_drops++;
 		st->drops[DROP_TCP_SYN_RATE]++;

@@ -8,9 +8,9 @@ void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o
 	while (len) {
 		unsigned kind = p[0], n;
 
-		if (kind == TCPOPT_EOL)
+		if (kind == TCP_KIND_EOL)
 			return;
-		if (kind == TCPOPT_NOP) {
+		if (kind == TCP_KIND_NOP) {
 			p++;
 			len--;
 			continue;
@@ -21,22 +21,22 @@ void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o
 		if (n < 2 || n > len)
 			return;
 		switch (kind) {
-		case TCPOPT_MSS:
+		case TCP_KIND_MSS:
 			if (n == 4 && syn)
 				o->mss = (uint16_t)(p[2] << 8 | p[3]);
 			break;
-		case TCPOPT_WS:
+		case TCP_KIND_WS:
 			if (n == 3 && syn) {
 				/* RFC 7323 §2.3: larger than 14 counts as 14 */
 				o->wscale = MIN(p[2], TCP_WSCALE_MAX);
 				o->has |= TCP_OPT_WS;
 			}
 			break;
-		case TCPOPT_SACK_OK:
+		case TCP_KIND_SACK_OK:
 			if (n == 2 && syn)
 				o->has |= TCP_OPT_SACK;
 			break;
-		case TCPOPT_SACK:
+		case TCP_KIND_SACK:
 			if (n >= 10 && (n - 2) % 8 == 0 && !syn) {
 				o->nsack = (uint8_t)MIN((n - 2) / 8, 4u);
 				for (unsigned i = 0; i < o->nsack; i++) {
@@ -45,7 +45,7 @@ void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o
 				}
 			}
 			break;
-		case TCPOPT_TS:
+		case TCP_KIND_TS:
 			if (n == 10) {
 				o->tsval = get_be32(p + 2);
 				o->tsecr = get_be32(p + 6);
@@ -64,28 +64,28 @@ unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
 {
 	uint8_t *at = p;
 
-	*at++ = TCPOPT_MSS;
+	*at++ = TCP_KIND_MSS;
 	*at++ = 4;
 	*at++ = (uint8_t)(o->mss >> 8);
 	*at++ = (uint8_t)o->mss;
 	if (o->has & TCP_OPT_TS) {
 		/* SACK-permitted takes the place of the two NOPs when both are there */
-		*at++ = o->has & TCP_OPT_SACK ? TCPOPT_SACK_OK : TCPOPT_NOP;
-		*at++ = o->has & TCP_OPT_SACK ? 2 : TCPOPT_NOP;
-		*at++ = TCPOPT_TS;
+		*at++ = o->has & TCP_OPT_SACK ? TCP_KIND_SACK_OK : TCP_KIND_NOP;
+		*at++ = o->has & TCP_OPT_SACK ? 2 : TCP_KIND_NOP;
+		*at++ = TCP_KIND_TS;
 		*at++ = 10;
 		put_be32(at, o->tsval);
 		put_be32(at + 4, o->tsecr);
 		at += 8;
 	} else if (o->has & TCP_OPT_SACK) {
-		*at++ = TCPOPT_NOP;
-		*at++ = TCPOPT_NOP;
-		*at++ = TCPOPT_SACK_OK;
+		*at++ = TCP_KIND_NOP;
+		*at++ = TCP_KIND_NOP;
+		*at++ = TCP_KIND_SACK_OK;
 		*at++ = 2;
 	}
 	if (o->has & TCP_OPT_WS) {
-		*at++ = TCPOPT_NOP;
-		*at++ = TCPOPT_WS;
+		*at++ = TCP_KIND_NOP;
+		*at++ = TCP_KIND_WS;
 		*at++ = 3;
 		*at++ = o->wscale;
 	}
@@ -94,9 +94,9 @@ unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
 
 unsigned tcp_opts_write_sack(uint8_t *p, const struct tcp_sack_block *b, unsigned n)
 {
-	p[0] = TCPOPT_NOP;
-	p[1] = TCPOPT_NOP;
-	p[2] = TCPOPT_SACK;
+	p[0] = TCP_KIND_NOP;
+	p[1] = TCP_KIND_NOP;
+	p[2] = TCP_KIND_SACK;
 	p[3] = (uint8_t)(2 + 8 * n);
 	for (unsigned i = 0; i < n; i++) {
 		put_be32(p + 4 + 8 * i, b[i].start);

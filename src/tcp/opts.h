@@ -4,13 +4,13 @@
 
 #include "tcp/tcb.h"
 
-#define TCPOPT_EOL 0u
-#define TCPOPT_NOP 1u
-#define TCPOPT_MSS 2u
-#define TCPOPT_WS 3u
-#define TCPOPT_SACK_OK 4u
-#define TCPOPT_SACK 5u
-#define TCPOPT_TS 8u
+#define TCP_KIND_EOL 0u
+#define TCP_KIND_NOP 1u
+#define TCP_KIND_MSS 2u
+#define TCP_KIND_WS 3u
+#define TCP_KIND_SACK_OK 4u
+#define TCP_KIND_SACK 5u
+#define TCP_KIND_TS 8u
 
 #define TCP_WSCALE_MAX 14u	     /* RFC 7323 §2.3 */
 #define TCP_TS_BYTES 12u	     /* timestamps with two NOPs in front */

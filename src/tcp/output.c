@@ -174,7 +174,8 @@ static struct rte_mbuf *frame_of(struct stack *st, struct rte_mbuf *first, unsig
 	struct rte_mbuf *m = first, *out, *to;
 	unsigned i;
 
-	if (likely(count <= st->nd->tx_max_segs)) {
+	/* a frame that fits no single mbuf (jumbo frames, our own address) is chained whatever the device takes: netdev linearises */
+	if (likely(count <= st->nd->tx_max_segs || total + PKT_HEADROOM > first->buf_len)) {
 		for (i = 0; i < count; i++, m = tcp_sendq_next(m)) {
 			if (!mbuf_writable(m))
 				break;
@@ -211,7 +212,7 @@ static struct rte_mbuf *frame_of(struct stack *st, struct rte_mbuf *first, unsig
 
 			if (n == 0) {
 				/* more than one mbuf's room: jumbo frames over small buffers */
-				struct rte_mbuf *more = out->nb_segs < st->nd->tx_max_segs ? alloc(st) : NULL;
+				struct rte_mbuf *more = alloc(st);
 
 				if (!more) {
 					rte_pktmbuf_free(out);
@@ -384,10 +385,6 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		f = frame_of(st, first, count, total);
 		if (unlikely(!f))
 			break;
-		if (unlikely(tso && f != first && f->nb_segs > nd->tx_max_segs)) {
-			rte_pktmbuf_free(f);
-			break;
-		}
 		m = first;
 		for (unsigned i = 0; i < count; i++) {
 			struct pkt_tx *x = pkt_tx(m);
@@ -419,7 +416,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		t->bytes_sent += total;
 		t->data_segs_out++;
 		/* data soon after data: request and response, ACKs will ride (Linux's ping-pong) */
-		if (tcp_now_ms(st) - t->last_rcv_ms < TCP_DELACK_US / 1000) {
+		if (t->data_segs_in && tcp_now_ms(st) - t->last_data_ms < TCP_DELACK_US / 1000) {
 			t->pingpong = 1;
 			t->quick = 0;
 		}

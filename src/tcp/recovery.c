@@ -110,7 +110,7 @@ static void open_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 			/* RFC 6675 §5 (2): small segments may not fill the byte threshold */
 			if (!lost && t->dupacks >= t->reordering && t->sq_head && t->sq_head != t->sq_next &&
 			    !(pkt_tx(t->sq_head)->flags & PKT_TX_SACKED)) {
-				tcp_scoreboard_mark_lost(t, t->sq_head);
+				tcp_scoreboard_head_lost(st, t);
 				lost = true;
 			}
 		} else {
@@ -121,7 +121,7 @@ static void open_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 		count_dup_reno(t);
 		/* RFC 6582 §3.2 step 1: ACKs that only cover the last episode start no new one */
 		if (t->dupacks >= t->reordering && seq_ge(t->snd_una, t->recover) && t->sq_head != t->sq_next) {
-			tcp_scoreboard_mark_lost(t, t->sq_head);
+			tcp_scoreboard_head_lost(st, t);
 			lost = true;
 		}
 	} else if (a->acked) {
@@ -148,7 +148,7 @@ static void recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 
 		t->sacked_out -= MIN(t->sacked_out, counted);
 		if (t->sq_head && t->sq_head != t->sq_next) {
-			tcp_scoreboard_mark_lost(t, t->sq_head);
+			tcp_scoreboard_head_lost(st, t);
 			tcp_mark_output(st, t, TCP_OUT_REXMIT);
 		}
 	} else if (a->dup) {

@@ -18,6 +18,7 @@ void tcp_scoreboard_reset_hints(struct tcb *t)
 	t->lost_seq = t->snd_una;
 	t->lost_below = 0;
 	t->rexmit_hint = NULL;
+	t->sack_cuts = 0;
 	memset(t->sack_seen, 0, sizeof(t->sack_seen));
 }
 
@@ -76,6 +77,23 @@ void tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m)
 		t->rexmit_hint = m;
 }
 
+/* The first segment in flight, one MSS of it, is lost. */
+void tcp_scoreboard_head_lost(struct stack *st, struct tcb *t)
+{
+	struct rte_mbuf *m = t->sq_head;
+	uint32_t total = 0;
+
+	while (m && m != t->sq_next && total < t->mss) {
+		uint32_t room = t->mss - total;
+
+		if (pkt_meta(m)->len > room)
+			(void)tcp_sendq_split(st, t, m, room);
+		tcp_scoreboard_mark_lost(t, m);
+		total += pkt_meta(m)->len;
+		m = tcp_sendq_next(m);
+	}
+}
+
 static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, struct tcp_ack *a)
 {
 	struct pkt_tx *x = pkt_tx(m);
@@ -106,7 +124,19 @@ static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, str
 		t->lost_below += len;
 }
 
-/* Marks sent mbufs wholly inside [start, end). One that is covered in part counts as not arrived: retransmitting it is harmless. */
+/* Mbufs filled for TSO hold more than a segment, so that a report may cover one in part: cut at the edge. A peer that reports crumbs shall not
+ * turn the queue into single bytes: no more cuts than twice the segments in flight. What stays uncut counts as not arrived, which is harmless. */
+static bool cut_at(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t at)
+{
+	uint32_t most = 2 * ((t->snd_nxt - t->snd_una) / MAX(t->mss, 1u)) + 8;
+
+	if (t->sack_cuts >= most || tcp_sendq_split(st, t, m, at - tcp_mbuf_seq(m)))
+		return false;
+	t->sack_cuts++;
+	return true;
+}
+
+/* Marks what was sent inside [start, end). */
 static void sack_block(struct stack *st, struct tcb *t, uint32_t start, uint32_t end, struct tcp_ack *a)
 {
 	struct rte_mbuf *m = t->sq_head;
@@ -114,6 +144,16 @@ static void sack_block(struct stack *st, struct tcb *t, uint32_t start, uint32_t
 	if (t->sack_hint && seq_le(tcp_mbuf_seq(t->sack_hint), start))
 		m = t->sack_hint;
 	while (m && m != t->sq_next && seq_lt(tcp_mbuf_seq(m), end)) {
+		if (!(pkt_tx(m)->flags & PKT_TX_SACKED)) {
+			if (unlikely(seq_lt(tcp_mbuf_seq(m), start) && seq_gt(tcp_mbuf_end(m), start))) {
+				if (cut_at(st, t, m, start)) {
+					m = tcp_sendq_next(m);
+					continue;
+				}
+			} else if (unlikely(seq_gt(tcp_mbuf_end(m), end))) {
+				cut_at(st, t, m, end);
+			}
+		}
 		if (seq_ge(tcp_mbuf_seq(m), start) && seq_le(tcp_mbuf_end(m), end))
 			mark_sacked(st, t, m, a);
 		t->sack_hint = m;

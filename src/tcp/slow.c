@@ -295,7 +295,7 @@ static bool data_after_close(struct stack *st, struct tcb *t, struct tcp_seg *g)
 {
 	if (!t->app_closed || g->len == 0)
 		return false;
-	tcp_reply_rst_conn(st, t, t->snd_nxt);
+	tcp_reply_rst(st, g);
 	tcp_conn_gone(st, t, 0);
 	drop_seg(st, g, DROP_TCP_AFTER_CLOSE);
 	return true;
@@ -317,6 +317,7 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	if (t->state == TCPS_SYN_RECEIVED && (g->flags & TCP_SYN) && g->seq == t->irs) {
 		g->flags &= (uint8_t)~TCP_SYN;
 		g->seq++;
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	}
 	/* first, the sequence number */
 	if (unlikely(paws_rejects(st, t, g))) {

@@ -122,6 +122,7 @@ struct tcb {
 	uint32_t ts_off;
 	uint32_t rto_us;
 	uint32_t rtt_seq; /* the next RTT sample is taken when this is acknowledged */
+	uint32_t last_data_ms; /* when data was last received */
 	uint32_t max_snd_wnd;
 
 	/* --- cold from here, but for the congestion control --- */
@@ -165,6 +166,7 @@ struct tcb {
 	struct rte_mbuf *rexmit_hint; /* nothing before it waits for retransmission */
 	struct rte_mbuf *sack_hint;   /* where the last SACK walk ended */
 	struct tcp_sack_block sack_seen[4]; /* blocks of the last ACK: repeats cost nothing */
+	uint16_t sack_cuts; /* mbufs cut at the edges of SACK blocks in this episode */
 	uint16_t dupacks;
 	uint8_t reordering;   /* duplicate threshold in segments, RFC 5681: 3 */
 	uint8_t cwnd_limited; /* output stopped for cwnd since the last ACK */

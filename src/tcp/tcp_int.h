@@ -197,6 +197,7 @@ uint32_t tcp_sack_mark_lost(struct stack *st, struct tcb *t);
 void tcp_scoreboard_forget(struct tcb *t, struct rte_mbuf *m);
 void tcp_scoreboard_trim(struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
 void tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m);
+void tcp_scoreboard_head_lost(struct stack *st, struct tcb *t);
 /* After an RTO: everything unsacked is lost, no retransmission is in flight. */
 void tcp_scoreboard_all_lost(struct tcb *t);
 void tcp_scoreboard_clear_sacks(struct tcb *t);

@@ -90,8 +90,9 @@ void tcp_tw_enter(struct stack *st, struct tcb *t)
 		list_push_back(&st->tcp->tw_list, &w->node);
 		tcp_table_insert(&st->tcp->tws, &w->key);
 		arm(st);
-		/* the peer's FIN, or its ACK of ours that came after, wants an answer; the TCB will not be there to give it */
-		send_ack(st, w);
+		/* the ACK that is owed for the peer's FIN: the TCB will not be there to send it */
+		if (t->out_flags & TCP_OUT_ACK_NOW)
+			send_ack(st, w);
 	}
 	tcp_conn_gone(st, t, 0);
 }

@@ -522,6 +522,8 @@ static int64_t call_accept(struct run *r, struct fd *f, int flags)
 	res = sock_accept(f->s, &s, true, -1, tenv.self);
 	if (res < 0)
 		return res;
+	/* a child does not inherit O_NONBLOCK (as Linux); nothing may sleep in virtual time */
+	atomic_fetch_or_explicit(&s->fl_flags, O_NONBLOCK, memory_order_relaxed);
 	r->fd[fd] = (struct fd){ .s = s, .nonblock = flags & SOCK_NONBLOCK, .stream = true, .rx_next = 1, .tx_next = 1 };
 	r->info_fd = fd;
 	return fd;
