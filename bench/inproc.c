@@ -17,6 +17,7 @@
 #include "stack/own.h"
 #include "stack/stack.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -134,6 +135,7 @@ static void serve_listener(void)
 		uint32_t i = nb_free ? free_numbers[--nb_free] : nb_conn++;
 		int one = 1;
 
+		atomic_fetch_or(&s->fl_flags, O_NONBLOCK);
 		conn[i] = s;
 		ev.data.u64 = i + 1;
 		sock_setopt(s, IPPROTO_TCP, 1 /* TCP_NODELAY */, &one, sizeof(one), self);

@@ -8,8 +8,6 @@ struct prng {
 	uint64_t state;
 };
 
-static inline void prng_seed(struct prng *p, uint64_t seed) { p->state = seed * 0x9e3779b97f4a7c15ULL + 1; }
-
 static inline uint64_t prng_u64(struct prng *p)
 {
 	uint64_t z = (p->state += 0x9e3779b97f4a7c15ULL);
@@ -17,6 +15,13 @@ static inline uint64_t prng_u64(struct prng *p)
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
 	return z ^ (z >> 31);
+}
+
+/* Neighbouring seeds give unrelated sequences. */
+static inline void prng_seed(struct prng *p, uint64_t seed)
+{
+	p->state = seed ^ 0x5851f42d4c957f2dULL;
+	p->state = prng_u64(p) + seed * 0xd1342543de82ef95ULL;
 }
 
 /* 0 .. n-1; 0 when n is 0 */

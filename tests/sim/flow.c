@@ -1,0 +1,247 @@
+/* flow.c - see flow.h. Called by sim.c; calls sock/. One thread, virtual time. */
+#include "flow.h"
+
+#include <fcntl.h>
+
+#define PATTERN_BYTES 65521u /* prime: a shift by any usual size shows */
+#define BUF_BYTES 65536u
+
+const char *const close_plan_names[CLOSE_PLANS] = { "when-sent", "shutdown-first", "after-peer", "at-once", "reset" };
+
+static uint8_t pattern[PATTERN_BYTES + BUF_BYTES];
+
+static void pattern_init(void)
+{
+	struct prng p;
+
+	if (pattern[0] | pattern[1] | pattern[2])
+		return;
+	prng_seed(&p, 12345);
+	for (uint32_t i = 0; i < PATTERN_BYTES; i++)
+		pattern[i] = (uint8_t)prng_u64(&p);
+	for (uint32_t i = 0; i < BUF_BYTES; i++)
+		pattern[PATTERN_BYTES + i] = pattern[i % PATTERN_BYTES];
+}
+
+/* Bytes of the stream of end `who` at off. */
+static const uint8_t *stream_at(unsigned who, uint64_t off)
+{
+	return &pattern[(off + who * 7919u) % PATTERN_BYTES];
+}
+
+void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0,
+	       uint64_t bytes1, uint64_t seed)
+{
+	memset(f, 0, sizeof(*f));
+	pattern_init();
+	f->listener = listener;
+	f->from = from;
+	f->to = to;
+	f->start_us = vclock_us;
+	f->end[0].to_send = f->end[1].expect = bytes0;
+	f->end[1].to_send = f->end[0].expect = bytes1;
+	for (unsigned e = 0; e < 2; e++) {
+		f->end[e].chunk_max = 16384;
+		prng_seed(&f->end[e].prng, seed * 2 + e);
+	}
+	f->end[0].s = testenv_connect(from, to, port);
+}
+
+void flows_accept(struct flow *f, unsigned n, struct sock *listener)
+{
+	struct sockaddr_in peer, local;
+	socklen_t len;
+	struct sock *s;
+
+	while (sock_accept(listener, &s, true, -1, tenv.self) == 0) {
+		unsigned i;
+
+		len = sizeof(peer);
+		sock_getname(s, (struct sockaddr *)&peer, &len, true);
+		for (i = 0; i < n; i++) {
+			if (f[i].accepted || f[i].listener != listener || !f[i].end[0].s ||
+			    testenv_ip(f[i].from) != peer.sin_addr.s_addr)
+				continue;
+			len = sizeof(local);
+			sock_getname(f[i].end[0].s, (struct sockaddr *)&local, &len, false);
+			if (local.sin_port == peer.sin_port)
+				break;
+		}
+		if (i == n) { /* its client gave up already */
+			testenv_close_sock(s);
+			continue;
+		}
+		atomic_fetch_or(&s->fl_flags, O_NONBLOCK);
+		f[i].end[1].s = s;
+		f[i].accepted = true;
+	}
+}
+
+static void end_close(struct flow_end *e)
+{
+	testenv_close_sock(e->s);
+	e->s = NULL;
+	e->closed = true;
+}
+
+static void end_failed(struct flow_end *e, int err)
+{
+	e->failed = true;
+	e->error = err;
+	end_close(e);
+}
+
+static bool end_write(struct flow *f, unsigned who)
+{
+	struct flow_end *e = &f->end[who];
+	bool moved = false;
+
+	if (e->plan == CLOSE_AFTER_PEER && !e->eof)
+		return false;
+	while (e->s && e->sent < e->to_send) {
+		uint64_t n = 1 + prng_below(&e->prng, e->chunk_max);
+		ssize_t r;
+
+		n = MIN(n, e->to_send - e->sent);
+		n = MIN(n, BUF_BYTES);
+		r = sock_send(e->s, stream_at(who, e->sent), n, MSG_NOSIGNAL, tenv.self);
+		if (r == -EAGAIN)
+			break;
+		if (r < 0) {
+			end_failed(e, (int)-r);
+			return true;
+		}
+		e->sent += (uint64_t)r;
+		moved = true;
+	}
+	return moved;
+}
+
+static bool end_read(struct flow *f, unsigned who)
+{
+	static uint8_t buf[BUF_BYTES];
+	struct flow_end *e = &f->end[who];
+	bool moved = false;
+
+	if (e->read_every_us && vclock_us < e->next_read_us)
+		return false;
+	while (e->s && !e->eof) {
+		uint64_t n = 1 + prng_below(&e->prng, e->chunk_max);
+		ssize_t r = sock_recv(e->s, buf, MIN(n, BUF_BYTES), 0, tenv.self);
+
+		if (r == -EAGAIN)
+			break;
+		moved = true;
+		if (r < 0) {
+			end_failed(e, (int)-r);
+			return true;
+		}
+		if (r == 0) {
+			e->eof = true;
+			if (e->received != e->expect && f->end[!who].plan != CLOSE_RESET)
+				snprintf(f->problem, sizeof(f->problem), "end %u read end of file after %llu of %llu bytes", who,
+					 (unsigned long long)e->received, (unsigned long long)e->expect);
+			break;
+		}
+		if (e->received + (uint64_t)r > e->expect)
+			snprintf(f->problem, sizeof(f->problem), "end %u read more than was sent", who);
+		else if (memcmp(buf, stream_at(!who, e->received), (size_t)r))
+			snprintf(f->problem, sizeof(f->problem), "end %u read wrong bytes within %zd at %llu", who, r,
+				 (unsigned long long)e->received);
+		e->received += (uint64_t)r;
+		if (e->received == e->expect)
+			e->done_us = vclock_us;
+		if (e->read_every_us) {
+			e->next_read_us = vclock_us + e->read_every_us;
+			break;
+		}
+	}
+	return moved;
+}
+
+static bool end_finish(struct flow *f, unsigned who)
+{
+	struct flow_end *e = &f->end[who];
+	struct linger lg = { 1, 0 };
+
+	if (!e->s || e->sent < e->to_send)
+		return false;
+	switch (e->plan) {
+	case CLOSE_AT_ONCE:
+		end_close(e);
+		return true;
+	case CLOSE_RESET:
+		if (e->received < e->expect)
+			return false;
+		sock_setopt(e->s, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg), tenv.self);
+		end_close(e);
+		return true;
+	case CLOSE_SHUTDOWN_FIRST:
+		if (!e->shut) {
+			e->shut = true;
+			sock_shutdown(e->s, SHUT_WR, tenv.self);
+			return true;
+		}
+		break;
+	case CLOSE_WHEN_SENT:
+		/* closes without waiting for the peer's FIN once it has all that it expects */
+		if (e->received == e->expect) {
+			end_close(e);
+			return true;
+		}
+		return false;
+	default:
+		break;
+	}
+	if (e->eof) {
+		end_close(e);
+		return true;
+	}
+	return false;
+}
+
+bool flow_step(struct flow *f)
+{
+	bool moved;
+
+	if (!f->connected && f->end[0].s) {
+		uint32_t ready = sock_readiness(f->end[0].s);
+
+		if (ready & (EPOLLERR | EPOLLHUP)) {
+			int err = 0;
+			socklen_t len = sizeof(err);
+
+			sock_getopt(f->end[0].s, SOL_SOCKET, SO_ERROR, &err, &len, tenv.self);
+			end_failed(&f->end[0], err);
+		} else if (ready & EPOLLOUT) {
+			f->connected = true;
+		}
+	}
+	do {
+		moved = false;
+		for (unsigned who = 0; who < 2; who++) {
+			if (!f->end[who].s || (who == 0 && !f->connected))
+				continue;
+			moved |= end_write(f, who);
+			moved |= end_read(f, who);
+			moved |= end_finish(f, who);
+		}
+	} while (moved);
+	return (f->end[0].closed || f->end[0].failed) &&
+	       (f->end[1].closed || f->end[1].failed || (!f->accepted && f->end[0].failed));
+}
+
+uint64_t flow_next_us(const struct flow *f)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned e = 0; e < 2; e++)
+		if (f->end[e].s && f->end[e].read_every_us && !f->end[e].eof)
+			next = MIN(next, MAX(f->end[e].next_read_us, vclock_us + 1));
+	return next;
+}
+
+bool flow_complete(const struct flow *f)
+{
+	return f->end[0].received == f->end[0].expect && f->end[1].received == f->end[1].expect && !f->problem[0];
+}
