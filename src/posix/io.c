@@ -593,7 +593,7 @@ static ssize_t splice_from_socket(int in, int out, size_t len, unsigned flags)
 			return got;
 		room = 4096; /* writable means a page at least */
 	}
-	got = recv_stack(in, buf, MIN(len, (size_t)MIN(room, COPY_BYTES)), flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0);
+	got = recv_stack(in, buf, MIN(len, (size_t)MIN(room, COPY_BYTES)), 0); /* SPLICE_F_NONBLOCK is about the pipe */
 	while (done < got) {
 		put = write_any(out, buf + done, (size_t)(got - done), 0);
 		if (put == -EAGAIN) {
@@ -621,8 +621,10 @@ gz_export ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, siz
 		return 0;
 	if (from && to)
 		return posix_ret(-EINVAL); /* one end must be a pipe */
-	if ((from && off_in) || (to && off_out) || (from && off_out) || (to && off_in))
-		return posix_ret(-ESPIPE);
+	if ((from && off_out) || (to && off_in))
+		return posix_ret(-ESPIPE); /* the pipe's */
+	if (off_in || off_out)
+		return posix_ret(-EINVAL); /* the socket's */
 	return posix_ret(to ? splice_to_socket(in, out, len, flags) : splice_from_socket(in, out, len, flags));
 }
 TWIN(splice)

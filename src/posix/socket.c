@@ -69,8 +69,10 @@ static int ensure_sock(struct und *u, struct thread_rec **self, struct sock **ou
 	int err;
 
 	*out = s;
-	if (s)
-		return 0;
+	if (s) {
+		*self = posix_self();
+		return *self ? 0 : -ENOMEM;
+	}
 	err = boot_start();
 	if (!err)
 		err = fdtable_start();

@@ -78,6 +78,7 @@ static void files(void)
 	t_wait(p[1], POLLIN);
 	R("socket to pipe", splice(p[1], NULL, pp[1], NULL, 100, 0));
 	R("read", read(pp[0], buf, 100));
+	t_nonblock(p[1], true);
 	R("nonblock", splice(p[1], NULL, pp[1], NULL, 100, SPLICE_F_NONBLOCK));
 	R("socket to socket", splice(p[1], NULL, p[0], NULL, 10, 0));
 	off = 0;
