@@ -586,7 +586,7 @@ static int ctl_mod(struct epoll *ep, int fd, struct sock *s, const struct epoll_
 		want = (uint32_t)w | (uint64_t)(ev->events & ~EPOLLWAKEUP) << 32;
 	} while (!atomic_compare_exchange_weak_explicit(&it->word, &w, want, memory_order_seq_cst, memory_order_relaxed));
 	/* The events are changed, now look: pairs with the fence in note_items(). */
-	atomic_thread_fence(memory_order_seq_cst);
+	full_fence();
 	*wake = item_look(ep, it);
 	return 0;
 }

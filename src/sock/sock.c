@@ -181,7 +181,7 @@ bool pinned_by_any(const void *p)
 	uint32_t n;
 
 	/* seq_cst: pairs with the store of a pin followed by the check that the object is still referred to. */
-	atomic_thread_fence(memory_order_seq_cst);
+	full_fence();
 	n = atomic_load_explicit(&gz->threads.fresh, memory_order_acquire);
 	for (uint32_t i = 0; i < n; i++) {
 		struct thread_rec *t = slab_at(&gz->threads, i);

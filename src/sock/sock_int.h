@@ -25,6 +25,18 @@
 #define SOCK_UDPBUF_DEFAULT 212992u
 #define SOCK_SOMAXCONN 4096u
 
+/* Between "I changed this" and "now look at that", both sides. TSan does not know fences, but knows read-modify-writes. */
+#if defined(__SANITIZE_THREAD__)
+static force_inline void full_fence(void)
+{
+	static _Atomic uint32_t word;
+
+	atomic_fetch_add_explicit(&word, 1, memory_order_seq_cst);
+}
+#else
+static force_inline void full_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
+#endif
+
 /* --- items (life: see epoll.c) --- */
 
 /* it->word, low half. An item is freed by whoever clears the last of the four holds. */

@@ -63,7 +63,7 @@ cold_path static void note_items(struct stack *st, struct sock *s, uint32_t key)
 		if (!item_wants(w, key)) {
 			/* epoll_ctl(MOD) may be widening the events just now: it changes the word, then evaluates; we
 			 * changed the socket, now look at the word again. One of us sees the other. */
-			atomic_thread_fence(memory_order_seq_cst);
+			full_fence();
 			w = atomic_load_explicit(&it->word, memory_order_relaxed);
 			if (!item_wants(w, key))
 				continue;
@@ -295,7 +295,7 @@ bool sock_up_accept(struct stack *st, struct sock *listener, struct sock *child)
 	if (foreign && self) {
 		/* Found by a look-up without a lock: pinned, then checked. */
 		atomic_store_explicit(&self->pins[PIN_STACK], listener, memory_order_seq_cst);
-		atomic_thread_fence(memory_order_seq_cst);
+		full_fence();
 	}
 	ok = (sock_status(listener) & (SOCK_LISTENING | SOCK_ORPHAN)) == SOCK_LISTENING;
 	if (likely(ok)) {
@@ -380,7 +380,7 @@ void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m)
 
 	if (foreign && self) {
 		atomic_store_explicit(&self->pins[PIN_STACK], s, memory_order_seq_cst);
-		atomic_thread_fence(memory_order_seq_cst);
+		full_fence();
 	}
 	used = atomic_load_explicit(&s->rx_true_in, memory_order_relaxed) -
 	       atomic_load_explicit(&s->rx_true_out, memory_order_relaxed);
