@@ -7,6 +7,8 @@
  *
  *   netdev_pair [EAL options] -- --veth [--xdp] [--seconds S]
  *   netdev_pair [EAL options] -- DEVICE_A DEVICE_B [--seconds S]
+ *
+ * A device may be given with arguments ("net_virtio_user0,path=..."): it is made then, after the first end is open.
  */
 #include "base/clock.h"
 #include "base/csum.h"
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <rte_bus_vdev.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -168,6 +171,19 @@ static void *end_main(void *arg)
 		make_veth();
 	while (veth && !link_made)
 		usleep(1000);
+	if (e->device && strchr(e->device, ',')) {
+		char *args = strchr(strdup(e->device), ','), *dev = args - (strchr(e->device, ',') - e->device);
+
+		while (e == &ends[1] && !ends[0].ready) /* the first end's socket exists then */
+			usleep(1000);
+		*args++ = '\0';
+		r = rte_vdev_init(dev, args);
+		if (r) {
+			fprintf(stderr, "device %s(%s): %s\n", dev, args, rte_strerror(-r));
+			exit(1);
+		}
+		req.device = dev;
+	}
 	r = netdev_open(&e->nd, &req, e->err, sizeof(e->err));
 	if (r) {
 		fprintf(stderr, "%s\n", e->err);
@@ -364,6 +380,12 @@ int main(int argc, char **argv)
 		CPU_SET((size_t)ends[0].cpu, &set);
 		pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 		RTE_PER_LCORE(_lcore_id) = ends[0].lcore;
+	}
+	for (int i = 0; i < 100 && !(ends[0].nd->link_up && ends[1].nd->link_up); i++) {
+		usleep(30000);
+		for (int k = 0; k < 2; k++)
+			if (ends[k].nd->ops->housekeeping)
+				ends[k].nd->ops->housekeeping(ends[k].nd);
 	}
 	usleep(300000);
 	printf("device %s (%s) - %s, TSO %u bytes, %u segments\n", ends[0].nd->name, ends[0].nd->ops->kind,

@@ -3,20 +3,51 @@
  * Called by netdev_open() at boot, in the home process, after EAL.
  */
 #include "base/log.h"
+#include "base/sys.h"
 #include "netdev/ifinfo.h"
 #include "netdev/port.h"
 
 #include <rte_errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PORT_TSO_MAX 61440u
 #define PORT_SEGS_MAX 64u
+#define SIGSET_BYTES 8 /* of the kernel; libc's set is longer */
+
+/* Drivers talk to their peers over sockets, without MSG_NOSIGNAL: closing a virtio-user port whose peer is gone raises SIGPIPE, which
+ * would kill the program. The mask of this thread is put back as it was, and a SIGPIPE that was not there before is taken off. */
+static bool sigpipe_block(sigset_t *before)
+{
+	sigset_t pipe_only, pending;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigemptyset(&pending);
+	SYS(rt_sigpending, &pending, SIGSET_BYTES);
+	SYS(rt_sigprocmask, SIG_BLOCK, &pipe_only, before, SIGSET_BYTES);
+	return sigismember(&pending, SIGPIPE) != 1;
+}
+
+static void sigpipe_restore(const sigset_t *before, bool ours)
+{
+	struct timespec now = { 0 };
+	sigset_t pipe_only;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	if (ours)
+		SYS(rt_sigtimedwait, &pipe_only, NULL, &now, SIGSET_BYTES);
+	SYS(rt_sigprocmask, SIG_SETMASK, before, NULL, SIGSET_BYTES);
+}
 
 static void port_close(struct netdev *nd)
 {
 	struct port *p = nd->priv;
+	sigset_t before;
+	bool ours = sigpipe_block(&before);
 
 	port_link_stop(nd);
 	if (p->started)
@@ -24,6 +55,7 @@ static void port_close(struct netdev *nd)
 	rte_eth_dev_close(nd->port_id);
 	if (p->vdev[0])
 		xdp_remove(p->vdev);
+	sigpipe_restore(&before, ours);
 	free(p->xnames);
 	free(p->xvalues);
 	free(p);

@@ -14,6 +14,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <rte_bus_vdev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -79,7 +80,9 @@ static struct rte_mbuf *make_frame(struct netdev *nd, uint32_t payload, uint32_t
 
 	if (!m)
 		return NULL;
-	p = (uint8_t *)rte_pktmbuf_append(m, 54);
+	p = rte_pktmbuf_mtod(m, uint8_t *);
+	m->data_len = 54;
+	m->pkt_len = 54;
 	memset(p, 0, 54);
 	memset(p, 0xff, 6);
 	p[6] = 2;
@@ -395,6 +398,28 @@ static void vhost_pair_of_processes_negotiates_checksum_and_segmentation(void **
 	netdev_close(nd);
 }
 
+/* DPDK writes to the peer's socket while it closes: the program must not die of SIGPIPE. */
+static void port_whose_peer_is_gone_closes_without_a_signal(void **state)
+{
+	char args[160];
+	struct netdev *a, *b;
+	sigset_t pending;
+
+	snprintf(args, sizeof(args), "iface=%s/vhost1,queues=1", dir);
+	assert_int_equal(rte_vdev_init("net_vhost1", args), 0);
+	a = open_device("net_vhost1");
+	assert_non_null(a);
+	snprintf(args, sizeof(args), "path=%s/vhost1,queues=1", dir);
+	assert_int_equal(rte_vdev_init("net_virtio_user1", args), 0);
+	b = open_device("net_virtio_user1");
+	assert_non_null(b);
+	assert_true(wait_link(a, true, 5000));
+	netdev_close(a);
+	netdev_close(b);
+	sigpending(&pending);
+	assert_false(sigismember(&pending, SIGPIPE));
+}
+
 static void tap_exchanges_frames_with_the_kernel(void **state)
 {
 	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
@@ -490,6 +515,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(null_device_takes_and_gives),
 		cmocka_unit_test(memif_pair_carries_frames),
 		cmocka_unit_test(vhost_pair_of_processes_negotiates_checksum_and_segmentation),
+		cmocka_unit_test(port_whose_peer_is_gone_closes_without_a_signal),
 		cmocka_unit_test(tap_exchanges_frames_with_the_kernel),
 		cmocka_unit_test(every_buffer_came_back),
 	};
