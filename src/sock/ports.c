@@ -20,6 +20,8 @@
 #define EPHEMERAL_CLASSES 1024u
 #define WALK_RETRIES 64
 
+#define SHARE_KINDS 4u
+
 /* s->bound_flags */
 #define PORT_BOUND 0x01u
 #define PORT_LISTENS 0x02u
@@ -29,6 +31,8 @@ struct ports {
 	_Atomic uint32_t picks;				/* binds to port 0 so far */
 	_Atomic uint32_t next[EPHEMERAL_CLASSES];	/* RFC 6056 §3.3.4: counter per class of destinations */
 	struct sock *head[2][65536];			/* by port in host order; atomic access */
+	/* connections by local port and by how their socket shared: bit 0 SO_REUSEADDR, bit 1 SO_REUSEPORT */
+	_Atomic uint32_t conns[SHARE_KINDS][65536];
 };
 
 struct ports *ports_create(void)
@@ -124,6 +128,37 @@ static bool may_share(enum port_proto proto, const struct sock *s, const struct 
 	return s->opt.reuseport && other->opt.reuseport;
 }
 
+static uint8_t share_kind(const struct sock *s)
+{
+	return (uint8_t)((s->opt.reuseaddr ? 1 : 0) | (s->opt.reuseport ? 2 : 0));
+}
+
+/* Do connections, alive or in TIME_WAIT, keep s from the port? */
+static bool conns_conflict(const struct ports *p, const struct sock *s, const struct ip_addr *addr, uint16_t port_be, bool share)
+{
+	uint8_t mine = share ? share_kind(s) : 0;
+
+	for (uint8_t kind = 0; kind < SHARE_KINDS; kind++) {
+		if (!(kind & mine) && atomic_load_explicit(&p->conns[kind][ntohs(port_be)], memory_order_relaxed))
+			return covers_v4(s, addr);
+	}
+	return false;
+}
+
+uint8_t ports_conn_hold(const struct sock *s, uint16_t lport_be)
+{
+	uint8_t kind = share_kind(s);
+
+	atomic_fetch_add_explicit(&gz->ports->conns[kind][ntohs(lport_be)], 1, memory_order_relaxed);
+	return (uint8_t)(kind + 1);
+}
+
+void ports_conn_release(uint16_t lport_be, uint8_t held)
+{
+	gz_assert(held && held <= SHARE_KINDS);
+	atomic_fetch_sub_explicit(&gz->ports->conns[held - 1][ntohs(lport_be)], 1, memory_order_relaxed);
+}
+
 /* Lock held. share: sharing by option is considered. */
 static bool conflicts(struct ports *p, enum port_proto proto, const struct sock *s, const struct ip_addr *addr, uint16_t port_be,
 		      bool share)
@@ -164,7 +199,8 @@ int ports_bind(enum port_proto proto, struct sock *s, const struct ip_addr *addr
 	if (s->bound_flags & PORT_BOUND) {
 		err = -EINVAL;
 	} else if (*port_be) {
-		if (!conflicts(p, proto, s, addr, *port_be, true)) {
+		if (!conflicts(p, proto, s, addr, *port_be, true) &&
+		    !(proto == PORT_TCP && conns_conflict(p, s, addr, *port_be, true))) {
 			chain_insert(p, proto, s, addr, *port_be);
 			err = 0;
 		}
@@ -176,7 +212,8 @@ int ports_bind(enum port_proto proto, struct sock *s, const struct ip_addr *addr
 		for (uint32_t i = 0; i < EPHEMERAL_COUNT; i++) {
 			uint16_t pick = htons((uint16_t)(EPHEMERAL_FIRST + (start + i) % EPHEMERAL_COUNT));
 
-			if (conflicts(p, proto, s, addr, pick, false) || (avoid && avoid(pick, arg)))
+			if (conflicts(p, proto, s, addr, pick, false) ||
+			    (proto == PORT_TCP && conns_conflict(p, s, addr, pick, false)) || (avoid && avoid(pick, arg)))
 				continue;
 			chain_insert(p, proto, s, addr, pick);
 			*port_be = pick;

@@ -36,4 +36,9 @@ struct sock *ports_udp_next(struct sock *iter, const struct ip_addr *dst, uint16
 uint16_t ports_ephemeral(const struct ip_addr *laddr, const struct ip_addr *raddr, uint16_t rport_be,
 			 bool (*ok)(uint16_t lport_be, void *arg), void *arg);
 
+/* A connection of s (its TIME_WAIT included) occupies lport_be: bind() to the port then needs SO_REUSEADDR or SO_REUSEPORT on both
+ * sides, as on Linux. Returns what ports_conn_release() wants, never 0. Any stack's owner. */
+uint8_t ports_conn_hold(const struct sock *s, uint16_t lport_be);
+void ports_conn_release(uint16_t lport_be, uint8_t held);
+
 #endif

@@ -1,6 +1,7 @@
 /* conn.c - the life of a connection apart from segments: tables, opening, closing, options, the down-calls of tcp.h. Called by sock (commands
  * turned into calls) and by the other files here; owner of the stack. RFC 9293 §3.10.1-3.10.6, §3.6.
  */
+#include "sock/ports.h"
 #include "tcp/tcp_int.h"
 
 #include <netinet/tcp.h>
@@ -85,6 +86,7 @@ void tcp_tcb_insert(struct stack *st, struct tcb *t)
 {
 	t->hash = tcp_key_hash(st->secret, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
 	tcp_table_insert(&st->tcp->conns, &t->key);
+	t->port_held = ports_conn_hold(sock_of_tcb(t), t->lport_be);
 }
 
 void tcp_set_state(struct tcb *t, uint8_t state)
@@ -151,6 +153,10 @@ void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
 	struct sock *s = sock_of_tcb(t);
 
 	tcp_table_remove(&st->tcp->conns, &t->key);
+	if (t->port_held) {
+		ports_conn_release(t->lport_be, t->port_held);
+		t->port_held = 0;
+	}
 	wheel_cancel(&st->wheel, &t->timer);
 	list_del(&t->out_node);
 	t->out_flags = 0;

@@ -38,6 +38,7 @@ struct tcp_tw {
 	uint8_t opts;
 	uint8_t rcv_wscale;
 	uint16_t wnd; /* as last offered, scaled */
+	uint8_t port_held; /* ports_conn_hold() */
 	struct list node; /* tcp_state.tw_list */
 	uint64_t expires_us;
 	uint32_t rcv_nxt, snd_nxt;

@@ -145,6 +145,7 @@ struct tcb {
 	uint8_t urg_in;	   /* rcv_up is valid and not yet passed */
 	uint8_t probes;	   /* unanswered keep-alive or zero-window probes */
 	uint8_t pingpong;  /* request-response traffic: ACKs ride on data */
+	uint8_t port_held; /* ports_conn_hold() */
 	uint16_t mss_offered; /* our MSS option */
 	uint16_t mss_peer;    /* peer's MSS option */
 	uint64_t ts_recent_us; /* when ts_recent was set (RFC 7323 §5.5) */

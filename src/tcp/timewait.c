@@ -2,6 +2,7 @@
  * kept in order of expiry with one timer for the oldest, and the oldest is recycled when the slab is full. Called by slow, listen,
  * conn and the wheel; owner of the stack.
  */
+#include "sock/ports.h"
 #include "tcp/tcp_int.h"
 
 const uint32_t tcp_tw_rec_bytes = sizeof(struct tcp_tw);
@@ -23,6 +24,7 @@ void tcp_tw_free(struct stack *st, struct tcp_tw *w)
 {
 	tcp_table_remove(&st->tcp->tws, &w->key);
 	list_del(&w->node);
+	ports_conn_release(w->key.lport_be, w->port_held);
 	slab_free(&gz->tw_recs, w);
 }
 
@@ -77,6 +79,8 @@ void tcp_tw_enter(struct stack *st, struct tcb *t)
 	if (w) {
 		w->key = t->key;
 		w->opts = t->opts;
+		w->port_held = t->port_held; /* the port stays occupied */
+		t->port_held = 0;
 		w->rcv_wscale = t->rcv_wscale;
 		w->wnd = (uint16_t)MIN(tcp_rcv_wnd(t) >> t->rcv_wscale, 0xffffu);
 		w->rcv_nxt = t->rcv_nxt;

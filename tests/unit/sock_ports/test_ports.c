@@ -207,6 +207,57 @@ static void second_listener_is_refused(void **state)
 	assert_int_equal(nethost_close(), 0);
 }
 
+/* A port with a connection that its server closed (TIME_WAIT) or that is alive: who may bind it again? */
+static void connections_keep_their_port(void **state)
+{
+	(void)state;
+	for (unsigned alive = 0; alive < 2; alive++)
+		for (unsigned old = 0; old < 4; old++)
+			for (unsigned now = 0; now < 4; now++)
+				for (enum addr a = V4_ANY; a <= V4_LO; a++) {
+					struct step first = { V4_LO, old & 1, old & 2, true }, again = { a, now & 1, now & 2, false };
+					struct sockaddr_storage ss;
+					socklen_t len;
+					int client, conn, theirs, ours;
+					uint8_t held;
+					char c;
+
+					nethost_open(1, false);
+					kernel_port = 0;
+					assert_int_equal(kernel_step(SOCK_STREAM, &first, 0), 0);
+					fill_sockaddr(V4_LO, kernel_port, &ss, &len);
+					client = socket(AF_INET, SOCK_STREAM, 0);
+					assert_int_equal(connect(client, (struct sockaddr *)&ss, len), 0);
+					conn = accept(kernel_fd[0], NULL, NULL);
+					assert_true(conn >= 0);
+					if (!alive) {
+						close(conn);
+						assert_int_equal(read(client, &c, 1), 0);
+						close(client);
+					}
+					close(kernel_fd[0]);
+					theirs = kernel_step(SOCK_STREAM, &again, 1);
+
+					assert_int_equal(our_step(SOCK_STREAM, &first, 0), 0);
+					held = ports_conn_hold(our_sock[0], htons(7777));
+					ports_unbind(PORT_TCP, our_sock[0]);
+					ours = our_step(SOCK_STREAM, &again, 1);
+					if (theirs != ours)
+						fail_msg("%s, old %u new %u addr %u: the kernel says %d, we %d",
+							 alive ? "alive" : "TIME_WAIT", old, now, a, theirs, ours);
+					ports_conn_release(htons(7777), held);
+					ports_unbind(PORT_TCP, our_sock[1]);
+					again.reuseaddr = again.reuseport = false;
+					assert_int_equal(our_step(SOCK_STREAM, &again, 1), 0);
+					close(kernel_fd[1]);
+					if (alive) {
+						close(conn);
+						close(client);
+					}
+					assert_int_equal(nethost_close(), 0);
+				}
+}
+
 /* --- look-ups --- */
 
 static struct sock *tcp_bound(int family, uint32_t addr, bool reuseport)
@@ -372,6 +423,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sharing_is_linuxs),
 		cmocka_unit_test(second_listener_is_refused),
+		cmocka_unit_test(connections_keep_their_port),
 		cmocka_unit_test(listeners_are_found_exact_first),
 		cmocka_unit_test(reuseport_groups_share_by_hash),
 		cmocka_unit_test(every_ephemeral_port_is_used_once),
