@@ -279,8 +279,9 @@ static void neigh_free(struct stack *st, struct neigh *n)
 	t->used--;
 }
 
-/* A free entry; when there is none, the least useful of the next 64 makes room: failed, then stale, then idle for
- * more than the reachable time. Never one with packets waiting. */
+/* A free entry; when there is none, the least useful of the next 64 makes room: failed, then stale, then idle for more than the
+ * reachable time, then unresolved without packets (a flood of answers to invented addresses must not keep real neighbours
+ * out). Never one in use, nor one with packets waiting. */
 static struct neigh *neigh_new(struct stack *st, uint32_t addr_be)
 {
 	struct neigh_table *t = st->neigh;
@@ -298,11 +299,13 @@ static struct neigh *neigh_new(struct stack *st, uint32_t addr_be)
 			if (++t->hand == t->capacity)
 				t->hand = 0;
 			if (n->state == NEIGH_FAILED)
-				worth = 3;
+				worth = 4;
 			else if (n->state == NEIGH_STALE)
+				worth = 3;
+			else if (n->state == NEIGH_INCOMPLETE)
+				worth = n->hold ? 0 : 1;
+			else if (n->used_us + NEIGH_REACHABLE_US < st->now_us)
 				worth = 2;
-			else if (n->state != NEIGH_INCOMPLETE && n->used_us + NEIGH_REACHABLE_US < st->now_us)
-				worth = 1;
 			if (worth > best) {
 				best = worth;
 				victim = n;
