@@ -17,6 +17,7 @@
 #include "stack/stack.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -30,6 +31,8 @@
 #include <sys/stat.h>
 
 #define CLIENTS 16
+#define LOCK_ATTEMPTS 5
+#define SWEEP_MAX 1000 /* directory entries looked at when the socket is made */
 #define REQUEST_TIMEOUT_US (5 * (uint64_t)US_PER_S)	/* from the first byte of a request to the last of its answer */
 #define IDLE_TIMEOUT_US (120 * (uint64_t)US_PER_S) /* between requests */
 
@@ -51,6 +54,7 @@ static struct {
 	char path[CTL_SOCK_MAX];
 	struct client clients[CLIENTS];
 	int lock_fd;
+	char lock_path[CTL_PATH_MAX + 192];
 } ctl = { .listen_fd = -1, .stop_fd = -1, .lock_fd = -1 };
 
 static uint64_t now_us(void)
@@ -322,6 +326,58 @@ static int bind_at(const char *path)
 	return adopt(fd);
 }
 
+/* POSIX record locks, not flock(): a forked child must not go on holding the lock when its parent is gone. They are dropped when this process
+ * closes any descriptor of the file, so nothing here opens ctl.lock_path a second time. */
+static long lock_take(int fd)
+{
+	struct flock64 fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return SYS(fcntl, fd, F_SETLK, &fl);
+}
+
+/* Is fd (locked by us) still the file at path? Another process may have removed it between our open and our lock. */
+static bool same_file(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && lstat(path, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+/* Removes what killed processes left: sockets that nobody listens on, lock files that nobody holds. Under the directory's lock, so that a
+ * socket between bind and listen is not taken for dead. */
+static void sweep(const char *dir, int dir_fd)
+{
+	char path[CTL_PATH_MAX + 256];
+	int fd = (int)SYS(openat, dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+
+	if (!d && fd >= 0)
+		sys_close(fd);
+	for (unsigned looked = 0; d && looked < SWEEP_MAX && (e = readdir(d)); looked++) {
+		size_t n = strlen(e->d_name);
+
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		if (ctl_is_socket_name(e->d_name) && strlen(path) < CTL_SOCK_MAX) {
+			struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+			memcpy(un.sun_path, path, strlen(path) + 1);
+			if (!socket_is_live(&un))
+				SYS(unlinkat, AT_FDCWD, path, 0);
+		} else if (n > 5 && !strcmp(e->d_name + n - 5, ".lock") && strcmp(path, ctl.lock_path)) {
+			int lock = (int)SYS(openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+			if (lock < 0)
+				continue;
+			if (lock_take(lock) == 0 && same_file(lock, path))
+				SYS(unlinkat, AT_FDCWD, path, 0);
+			sys_close(lock);
+		}
+	}
+	if (d)
+		closedir(d);
+}
+
 /* Under the directory's lock: two processes that start together must not both find the name free. */
 static int open_socket(const char *dir, const struct config *conf)
 {
@@ -330,6 +386,7 @@ static int open_socket(const char *dir, const struct config *conf)
 	if (dir_fd < 0)
 		return dir_fd;
 	SYS(flock, dir_fd, LOCK_EX);
+	sweep(dir, dir_fd);
 	fd = ctl_socket_name(dir, conf->unix_prefix, 0, ctl.path, sizeof(ctl.path));
 	if (!fd)
 		fd = bind_at(ctl.path);
@@ -402,18 +459,23 @@ void ctl_stop(void)
 {
 	uint64_t one = 1;
 
-	if (!ctl.running || ctl.pid != sys_getpid())
+	if (ctl.pid != sys_getpid())
 		return;
-	ctl.running = false;
-	(void)sys_write(ctl.stop_fd, &one, sizeof(one));
-	pthread_join(ctl.thread, NULL);
-	SYS(unlinkat, AT_FDCWD, ctl.path, 0);
-	ctl.path[0] = '\0';
-	own_fd_close(ctl.listen_fd);
-	own_fd_close(ctl.stop_fd);
-	ctl.listen_fd = ctl.stop_fd = -1;
-	if (ctl.lock_fd >= 0)
+	if (ctl.running) {
+		ctl.running = false;
+		(void)sys_write(ctl.stop_fd, &one, sizeof(one));
+		pthread_join(ctl.thread, NULL);
+		SYS(unlinkat, AT_FDCWD, ctl.path, 0);
+		ctl.path[0] = '\0';
+		own_fd_close(ctl.listen_fd);
+		own_fd_close(ctl.stop_fd);
+		ctl.listen_fd = ctl.stop_fd = -1;
+	}
+	if (ctl.lock_fd >= 0) {
+		SYS(unlinkat, AT_FDCWD, ctl.lock_path, 0); /* while it is held: see same_file() */
 		own_fd_close(ctl.lock_fd);
+		ctl.lock_path[0] = '\0';
+	}
 	ctl.lock_fd = -1;
 }
 
@@ -427,6 +489,7 @@ const char *ctl_socket_path(void)
 int ctl_device_lock(const struct config *conf, int *owner_pid)
 {
 	char dir[CTL_PATH_MAX], path[CTL_PATH_MAX + 192], ip[INET_ADDRSTRLEN], device[64], pid[16];
+	const struct timespec nap = { .tv_nsec = 2000000 };
 	struct stat ns = { 0 };
 	int fd, err = ctl_run_dir_get(dir, sizeof(dir));
 	long n;
@@ -442,24 +505,34 @@ int ctl_device_lock(const struct config *conf, int *owner_pid)
 		if (*p == '/' || *p == ' ')
 			*p = '_';
 	snprintf(path, sizeof(path), "%s/%s-%s-%llu.lock", dir, device, ip, (unsigned long long)ns.st_ino);
-	fd = (int)SYS(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fd;
-	n = SYS(flock, fd, LOCK_EX | LOCK_NB);
-	if (n < 0) {
-		long r = SYS(read, fd, pid, sizeof(pid) - 1);
+	for (unsigned attempt = 0;; attempt++) {
+		fd = (int)SYS(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0)
+			return fd;
+		/* before it is locked: moving it closes the old number, and that drops the lock */
+		fd = adopt(fd);
+		if (fd < 0)
+			return fd;
+		n = lock_take(fd);
+		if (n == 0 && same_file(fd, path))
+			break;
+		/* removed by somebody's sweep between open and lock, or being looked at by it: once more */
+		if (attempt == LOCK_ATTEMPTS || (n < 0 && n != -EAGAIN && n != -EACCES)) {
+			long r = SYS(pread64, fd, pid, sizeof(pid) - 1, 0);
 
-		pid[r > 0 ? r : 0] = '\0';
-		*owner_pid = atoi(pid);
-		sys_close(fd);
-		return n == -EWOULDBLOCK ? -EBUSY : (int)n;
+			pid[r > 0 ? r : 0] = '\0';
+			*owner_pid = atoi(pid);
+			own_fd_close(fd);
+			return n == -EAGAIN || n == -EACCES || n == 0 ? -EBUSY : (int)n;
+		}
+		own_fd_close(fd);
+		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
 	}
 	n = snprintf(pid, sizeof(pid), "%d\n", sys_getpid());
 	SYS(ftruncate, fd, 0);
 	(void)sys_write(fd, pid, (size_t)n);
-	fd = adopt(fd);
-	if (fd < 0)
-		return fd;
 	ctl.lock_fd = fd;
+	ctl.pid = sys_getpid();
+	memcpy(ctl.lock_path, path, sizeof(path));
 	return 0;
 }
