@@ -516,6 +516,12 @@ void boot_stop(void (*close_all)(void))
 			return; /* a thread is stuck inside: leave everything as it is */
 		self->owned = NULL;
 	}
+	if (slab_in_use(&gz->threads) > 1) {
+		/* Whoever was about to sleep has seen `stopping` or is asleep by now. */
+		const struct timespec nap = { .tv_nsec = 2000000 };
+
+		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
 	netdev_close(boot.nd);
 	/* EAL unmaps its memory: only when no other thread can be reading a packet. */
 	if (slab_in_use(&gz->threads) <= 1)

@@ -284,6 +284,12 @@ int idle_sleep(struct thread_rec *self, struct pollfd *pfds, unsigned n, uint64_
 	if (now_us >= deadline_us)
 		return -ETIMEDOUT;
 	gz_assert(!self->owned);
+	/* The process is ending and its device is being closed: a thread that still waits (a daemon thread) waits for the end. */
+	while (unlikely(atomic_load_explicit(&gz->stopping, memory_order_acquire))) {
+		const struct timespec nap = { .tv_sec = 1 };
+
+		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+	}
 	if (unlikely(!self->placed))
 		app_thread_place(self);
 	set.n = 0;
