@@ -32,8 +32,12 @@ class Failure(Exception):
     """What failed: why: what to do."""
 
 
-def sh(*cmd, check=True, timeout=60):
-    r = subprocess.run(cmd, capture_output=True, text=True, timeout=timeout)
+def sh(*cmd, check=True, timeout=60, env=None):
+    try:
+        r = subprocess.run(cmd, capture_output=True, text=True, timeout=timeout,
+                           env=dict(os.environ, **env) if env else None)
+    except subprocess.TimeoutExpired:
+        raise Failure(f'{" ".join(cmd)}: no answer within {timeout} s') from None
     if check and r.returncode:
         raise Failure(f'{" ".join(cmd)}: {(r.stderr or r.stdout).strip()}')
     return r.stdout
@@ -152,7 +156,7 @@ class Stack:
             f.write('\n'.join(lines) + '\n')
 
     def env(self, procname):
-        return {'LD_PRELOAD': self.lab.library, 'LSTACK_CONF_PATH': self.conf, 'GAZELLE_BIND_PROCNAME': procname,
+        return {'GAZELLE_RUN_DIR': self.lab.tmp, 'LD_PRELOAD': self.lab.library, 'LSTACK_CONF_PATH': self.conf, 'GAZELLE_BIND_PROCNAME': procname,
                 'GAZELLE_ON_START_FAILURE': 'exit'}
 
 
@@ -390,7 +394,8 @@ class Lab:
     def ctl(self, proc, *args, timeout=15):
         if not os.path.exists(self.gazellectl):
             raise Failure(f'{self.gazellectl}: not built')
-        return sh(self.gazellectl, 'lstack', 'show', str(proc.pid), *args, '-u', proc.unix_prefix, timeout=timeout)
+        return sh(self.gazellectl, 'lstack', 'show', str(proc.pid), *args, '-u', proc.unix_prefix, timeout=timeout,
+                  env={'GAZELLE_RUN_DIR': self.tmp})
 
     def counters(self, proc):
         """Every `key: number` of the statistics and MIB views, summed over the stacks."""
