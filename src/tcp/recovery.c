@@ -9,10 +9,13 @@
 
 void tcp_slow_loss_update(struct tcb *t)
 {
-	if (t->ca_state != TCP_CA_OPEN || t->sacked_out || t->lost_out || t->dupacks || t->fin_lost)
+	if (t->ca_state != TCP_CA_OPEN || t->sacked_out || t->lost_out || t->dupacks || t->fin_lost) {
 		t->slow |= TCP_SLOW_LOSS;
-	else
+	} else if (t->slow & TCP_SLOW_LOSS) {
 		t->slow &= ~TCP_SLOW_LOSS;
+		/* the predicted path frees mbufs without a look at hints: none may be left */
+		tcp_scoreboard_reset_hints(t);
+	}
 }
 
 static void reduce(struct stack *st, struct tcb *t)
