@@ -14,6 +14,7 @@ struct port {
 	bool lsc;	  /* link changes are reported by event */
 	bool tx_prepare;  /* some frame may need rte_eth_tx_prepare(): offloads are on */
 	char vdev[64];	  /* device made by us, to be removed at close; "" otherwise */
+	struct rte_mempool *xdp_pool; /* made for AF_XDP, freed at close unless frames are still held */
 	char driver[48];
 	struct netdev_rss rss;
 	/* [keeper, or DPDK's interrupt thread] */

@@ -8,6 +8,7 @@
 #include "netdev/port.h"
 
 #include <rte_errno.h>
+#include <rte_mempool.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,8 @@ static void port_close(struct netdev *nd)
 	rte_eth_dev_close(nd->port_id);
 	if (p->vdev[0])
 		xdp_remove(p->vdev);
+	if (p->xdp_pool && rte_mempool_full(p->xdp_pool))
+		rte_mempool_free(p->xdp_pool);
 	sigpipe_restore(&before, ours);
 	free(p->xnames);
 	free(p->xvalues);

@@ -450,6 +450,18 @@ static void joined_datagrams_arrive_one_by_one(void **state)
 	assert_int_equal(counter(dev[0], "rx_split_datagrams") - before, JOINED);
 }
 
+/* A burst of ARP frames. */
+static void arp_sender(void)
+{
+	uint8_t f[64] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x08, 0x06 };
+	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("ka") };
+	int s = socket(AF_PACKET, SOCK_RAW, 0);
+
+	for (int i = 0; i < 100; i++)
+		if (sendto(s, f, sizeof(f), 0, (struct sockaddr *)&a, sizeof(a)) != sizeof(f))
+			_exit(41);
+}
+
 /* A tagged frame; the receiving kernel takes the tag out before anybody sees it. */
 static void tagged_sender(void)
 {
@@ -690,6 +702,44 @@ static void frames_for_other_hosts_are_left_to_the_kernel(void **state)
 	assert_int_equal(others, 0);
 }
 
+/* kernel_interface = "xdp": every frame of a count larger than half the pool arrives (objects beyond what the driver maps would not). */
+static void af_xdp_receives_with_many_frames_held(void **state)
+{
+	struct netdev_request req = { .device = "pa", .kernel_interface = "xdp", .nb_queues = 1, .rx_desc = 512, .tx_desc = 512,
+				      .pools = { pool } };
+	struct rte_mbuf *m[NETDEV_BURST], *held[3000];
+	unsigned arps = 0, n_held = 0;
+	struct netdev *nd = NULL;
+	char err[512];
+
+	if (netdev_open(&nd, &req, err, sizeof(err))) {
+		assert_non_null(strstr(err, "AF_XDP"));
+		assert_non_null(strstr(err, "packet"));
+		skip();
+	}
+	assert_int_equal(nd->tso_max_bytes, 0);
+	for (int round = 0; round < 300 && arps < 2500; round++) {
+		assert_int_equal(result(start(client_pid, arp_sender)), 0);
+		for (int i = 0; i < 10; i++) {
+			uint16_t n = netdev_rx(nd, 0, m, NETDEV_BURST);
+
+			for (uint16_t k = 0; k < n; k++) {
+				const uint8_t *p = rte_pktmbuf_mtod(m[k], const uint8_t *);
+
+				arps += get16(p + 12) == 0x0806;
+				if (n_held < ARRAY_SIZE(held))
+					held[n_held++] = m[k];
+				else
+					rte_pktmbuf_free(m[k]);
+			}
+		}
+	}
+	assert_true(arps >= 2500);
+	rte_pktmbuf_free_bulk(held, n_held);
+	netdev_close(nd);
+	sh("ip link set pa xdp off 2>/dev/null");
+}
+
 static void nothing_is_left_behind(void **state)
 {
 	netdev_close(dev[0]);
@@ -763,7 +813,7 @@ static bool topology(void)
 
 int main(void)
 {
-	char *args[] = { "test", "--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "--log-level=error" };
+	char *args[] = { "test", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry", "--log-level=error" };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tcp_streams_pass_unharmed_both_ways_in_large_frames),
 		cmocka_unit_test(datagrams_of_all_sizes_pass_unharmed_both_ways),
@@ -774,6 +824,7 @@ int main(void)
 		cmocka_unit_test(several_queues_share_the_frames),
 		cmocka_unit_test(devices_are_found_by_name_and_by_address),
 		cmocka_unit_test(frames_for_other_hosts_are_left_to_the_kernel),
+		cmocka_unit_test(af_xdp_receives_with_many_frames_held),
 		cmocka_unit_test(nothing_is_left_behind),
 	};
 	int r;
