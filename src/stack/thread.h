@@ -34,7 +34,7 @@ struct stack_call {
 	uint64_t arg[4];	/* values or pointers into the shared region */
 	int64_t result;
 	_Atomic uint32_t done;	/* futex: 0 pending, 1 done */
-	uint8_t buf[512];	/* arguments and results that do not fit (addresses, tcp_info, option values) */
+	_Alignas(16) uint8_t buf[512]; /* arguments and results that do not fit (addresses, tcp_info, option values) */
 };
 
 enum thread_sleep { AWAKE, SLEEP_FUTEX, SLEEP_FD };
@@ -47,10 +47,11 @@ struct magazine {
 
 struct thread_rec {
 	struct slab_hdr slab;
-	uint32_t tid, pid;	      /* [thread] */
+	_Atomic uint32_t tid, pid;    /* [thread]; others read them when they wake it */
 	uint32_t proc;		      /* index of the process record */
 	struct stack *owned;	      /* the stack this thread owns now, NULL: none. Never two. [thread] */
 	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
+	bool kicking;		      /* stack_run_kicked() is under way [thread] */
 	uint64_t held_watches;	      /* stacks whose watch this thread took, see idle.c [thread] */
 	bool placed;		      /* app_bind_numa was applied [thread] */
 	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
@@ -59,7 +60,7 @@ struct thread_rec {
 	/* wake object */
 	_Atomic uint32_t wake_seq cache_aligned; /* futex; +1 at every wake */
 	_Atomic uint32_t sleeping;		 /* enum thread_sleep, published before the last check */
-	int wake_fd;				 /* eventfd for SLEEP_FD, -1 until needed; valid in pid only */
+	_Atomic int wake_fd;			 /* eventfd for SLEEP_FD, -1 until needed; valid in pid only */
 	struct stack_call call cache_aligned;
 	struct magazine mag;
 };

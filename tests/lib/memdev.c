@@ -83,9 +83,14 @@ static struct rte_mbuf *to_mbuf(struct memdev *d, const struct frame *f, struct 
 		if (s.kind == SEG_TCP || s.kind == SEG_UDP)
 			head->ol_flags |= s.l4_csum_ok ? RTE_MBUF_F_RX_L4_CKSUM_GOOD : RTE_MBUF_F_RX_L4_CKSUM_BAD;
 	}
-	if (f->gso_size) {
+	if (f->gso_size) { /* the peer vouches for its sum, as virtio's does; a frame damaged on the way is the wire's doing */
+		bool good = seg_parse(f, &s, NULL) && s.ip_csum_ok && s.l4_csum_ok;
+
 		head->tso_segsz = f->gso_size;
-		head->ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+		head->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
+		head->ol_flags |= RTE_MBUF_F_RX_LRO;
+		head->ol_flags |= good ? RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD :
+					 RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD;
 	}
 	return head;
 }

@@ -179,6 +179,8 @@ void nethost_up_clear(void)
 
 void nethost_open(unsigned n, bool one_device)
 {
+	if (gz) /* the last test failed in the middle */
+		nethost_close();
 	pool_before = rte_mempool_avail_count(pool);
 	if (region_create(64UL << 20, false) < 0)
 		die("region");
@@ -291,7 +293,7 @@ void nethost_run(unsigned h, uint64_t pass_us)
 	static const wheel_fire_fn fire[TIMER_KIND_COUNT] = {
 		[TIMER_TCP] = no_timer, [TIMER_TCP_SYN] = no_timer, [TIMER_TCP_TW] = no_timer,
 		[TIMER_NEIGH] = neigh_on_timer, [TIMER_REASS] = ip4_reass_on_timer,
-		[TIMER_ARP_ANNOUNCE] = arp_on_announce_timer, [TIMER_HOUSEKEEPING] = no_timer, [TIMER_TEST] = no_timer,
+		[TIMER_ARP_ANNOUNCE] = arp_on_announce_timer, [TIMER_IGMP] = igmp_on_timer, [TIMER_HOUSEKEEPING] = no_timer, [TIMER_TEST] = no_timer,
 	};
 	struct stack *st = nethost[h].st;
 	uint64_t end = st->now_us + pass_us;

@@ -24,7 +24,7 @@ static void fix_checksums(uint8_t *f, size_t n)
 	total = (uint32_t)f[at + 2] << 8 | f[at + 3];
 	if (total < hlen + 8 || at + total > n)
 		return;
-	if (f[at + 9] == 1) {
+	if (f[at + 9] == 1 || f[at + 9] == 2) {
 		uint8_t *icmp = f + at + hlen;
 
 		icmp[2] = icmp[3] = 0;

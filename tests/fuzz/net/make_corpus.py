@@ -86,6 +86,10 @@ put(F, 'ip_bad', rec(1, ip4(6, bytes(20), ver=6)) + rec(1, ip4(6, bytes(20), tot
     rec(0, eth(0x800, b'\x44' + bytes(30))) + rec(0, eth(0x800, bytes(5))))
 put(F, 'fragments', ask + answer + rec(1, ip4(17, udp(5, 1000, b'x' * 8, 24), frag=0x2000)) + rec(1, ip4(17, bytes(8), frag=2)) +
     rec(1, ip4(1, icmp(8, 0, b'y' * 40), frag=0x2000, ident=2)) + pause(31) + rec(1, ip4(6, bytes(16), frag=0x2000, ident=3)) + rec(1, ip4(6, bytes(16), frag=1, ident=3)))
+put(F, 'igmp', rec(8 + 12) + pause(2) + b''.join(rec(1, eth(0x800, ip(2, struct.pack('>BBH', 0x11, c, s) + g + extra, dst=g if g != bytes(4) else b'\xe0\0\0\1', ttl=1),
+    bytes([1, 0, 0x5e, 0, 0, 1])) ) + pause(11) for c, s, g, extra in
+    [(100, 0xee9b, bytes(4), b''), (0, 0xeeff, bytes(4), b''), (0x90, 0xee6f, bytes(4), bytes(4)), (10, 0x0101, b'\xef\1\1\1', bytes(4)), (1, 1, bytes(4), b'')]) +
+    rec(9 + 12) + pause(2))
 put(F, 'send', rec(6 + 12, struct.pack('<HB', 900, 0)) + ask + answer + rec(7 + 12, struct.pack('<HB', 65507, 200)) + rec(7, struct.pack('<HB', 9, 0)) +
     rec(6, struct.pack('<HB', 9, 0)) + pause(0))
 
