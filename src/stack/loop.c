@@ -42,6 +42,7 @@ static const wheel_fire_fn timer_fire[TIMER_KIND_COUNT] = {
 	[TIMER_NEIGH] = neigh_on_timer,
 	[TIMER_REASS] = ip4_reass_on_timer,
 	[TIMER_ARP_ANNOUNCE] = arp_on_announce_timer,
+	[TIMER_IGMP] = igmp_on_timer,
 	[TIMER_HOUSEKEEPING] = no_timer,
 	[TIMER_TEST] = no_timer,
 };

@@ -85,6 +85,27 @@ static void stack_tell_sleepers(struct stack *st, uint64_t next_us)
 	}
 }
 
+/* Stacks that were left work while this thread owned another one. They may kick each other in turn: a bounded number of rounds, then
+ * whoever polls or sleeps next takes over. */
+static cold_path void stack_run_kicked(struct thread_rec *self)
+{
+	unsigned rounds = 2 * gz->nb_stacks;
+
+	self->kicking = true; /* stack_leave() below must not come back here */
+	while (self->kick_mask && rounds--) {
+		struct stack *st = &gz->stacks[__builtin_ctzll(self->kick_mask)];
+
+		self->kick_mask &= self->kick_mask - 1;
+		if (stack_try_own(st, self)) {
+			stack_poll_once(st);
+			stack_leave(st, self);
+		}
+	}
+	self->kicking = false;
+	for (; self->kick_mask; self->kick_mask &= self->kick_mask - 1)
+		stack_ring(&gz->stacks[__builtin_ctzll(self->kick_mask)]);
+}
+
 void stack_leave(struct stack *st, struct thread_rec *self)
 {
 	unsigned rounds = 0;
@@ -115,16 +136,8 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 		st->now_us = clock_now_us();
 	}
 	stack_tell_sleepers(st, next_us);
-
-	while (unlikely(self->kick_mask) && !self->owned) {
-		unsigned i = (unsigned)__builtin_ctzll(self->kick_mask);
-
-		self->kick_mask &= self->kick_mask - 1;
-		if (stack_try_own(&gz->stacks[i], self)) {
-			stack_poll_once(&gz->stacks[i]);
-			stack_leave(&gz->stacks[i], self);
-		}
-	}
+	if (unlikely(self->kick_mask) && !self->kicking)
+		stack_run_kicked(self);
 }
 
 void stack_ring(struct stack *st)

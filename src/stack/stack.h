@@ -43,7 +43,7 @@ struct stack_stats {
 };
 
 /* Kinds of timers on the wheel; the callback table is in stack/loop.c. */
-enum wheel_kind { TIMER_TCP, TIMER_TCP_SYN, TIMER_TCP_TW, TIMER_NEIGH, TIMER_REASS, TIMER_ARP_ANNOUNCE, TIMER_HOUSEKEEPING, TIMER_TEST, TIMER_KIND_COUNT };
+enum wheel_kind { TIMER_TCP, TIMER_TCP_SYN, TIMER_TCP_TW, TIMER_NEIGH, TIMER_REASS, TIMER_ARP_ANNOUNCE, TIMER_IGMP, TIMER_HOUSEKEEPING, TIMER_TEST, TIMER_KIND_COUNT };
 
 /* Addresses of the stack's one interface; copied to every stack at boot. [const] */
 struct ip4_conf {

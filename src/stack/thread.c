@@ -56,6 +56,7 @@ struct thread_rec *thread_self_slow(void)
 	t->pid = (uint32_t)sys_getpid();
 	t->owned = NULL;
 	t->kick_mask = 0;
+	t->kicking = false;
 	t->held_watches = 0;
 	t->placed = false;
 	t->wake_fd = -1;
