@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* --- close --- */
@@ -381,6 +382,39 @@ gz_export int ioctl(int fd, unsigned long req, ...)
 	return (int)posix_ret(ioctl_stack(fd, req, arg));
 }
 TWIN(ioctl)
+
+/* --- the limit on numbers: a program that lowers it counts on exact numbers --- */
+
+static void limit_was_set(int resource, const void *lim)
+{
+	if (posix_active && !gz_depth && resource == RLIMIT_NOFILE && lim)
+		fd_parked_disable();
+}
+
+#define SETRLIMIT(name, limit)                                               \
+	gz_export int name(__rlimit_resource_t resource, const struct limit *lim) \
+	{                                                                    \
+		int r = REAL(name)(resource, lim);                           \
+		if (r == 0)                                                  \
+			limit_was_set((int)resource, lim);                   \
+		return r;                                                    \
+	}                                                                    \
+	TWIN(name)
+
+#define PRLIMIT(name, limit)                                                                          \
+	gz_export int name(pid_t pid, __rlimit_resource_t resource, const struct limit *lim, struct limit *old) \
+	{                                                                                             \
+		int r = REAL(name)(pid, resource, lim, old);                                          \
+		if (r == 0)                                                                           \
+			limit_was_set((int)resource, lim);                                            \
+		return r;                                                                             \
+	}                                                                                             \
+	TWIN(name)
+
+SETRLIMIT(setrlimit, rlimit)
+SETRLIMIT(setrlimit64, rlimit64)
+PRLIMIT(prlimit, rlimit)
+PRLIMIT(prlimit64, rlimit64)
 
 /* --- ranges --- */
 

@@ -31,7 +31,7 @@ static const struct opt udp_opts[] = {
 	O(SOL_SOCKET, SO_TYPE, -1000, true), O(SOL_SOCKET, SO_PROTOCOL, -1000, true), O(SOL_SOCKET, SO_BROADCAST, 1, true),
 	O(SOL_SOCKET, SO_RCVBUF, 40000, false), O(IPPROTO_IP, IP_TTL, 5, true), O(IPPROTO_IP, IP_PKTINFO, 1, true),
 	O(IPPROTO_IP, IP_RECVTTL, 1, true), O(IPPROTO_IP, IP_RECVTOS, 1, true), O(IPPROTO_IP, IP_MULTICAST_TTL, 9, true),
-	O(IPPROTO_IP, IP_MULTICAST_LOOP, 0, true), O(IPPROTO_TCP, TCP_NODELAY, 1, true),
+	O(IPPROTO_IP, IP_MULTICAST_LOOP, 0, true),
 };
 
 /* Connected: the segment size is the path's. */
