@@ -51,11 +51,12 @@ static struct {
 	bool running;
 	int pid; /* of the process that started it */
 	int listen_fd, stop_fd;
+	int spare_fd[2]; /* given up to accept when the program has used up its descriptors: that is when people look */
 	char path[CTL_SOCK_MAX];
 	struct client clients[CLIENTS];
 	int lock_fd;
 	char lock_path[CTL_PATH_MAX + 192];
-} ctl = { .listen_fd = -1, .stop_fd = -1, .lock_fd = -1 };
+} ctl = { .listen_fd = -1, .stop_fd = -1, .spare_fd = { -1, -1 }, .lock_fd = -1 };
 
 static uint64_t now_us(void)
 {
@@ -128,9 +129,26 @@ done:
 
 /* --- clients --- */
 
+static void spares_close(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(ctl.spare_fd); i++) {
+		if (ctl.spare_fd[i] >= 0)
+			own_fd_close(ctl.spare_fd[i]);
+		ctl.spare_fd[i] = -1;
+	}
+}
+
+static void spares_open(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(ctl.spare_fd); i++)
+		if (ctl.spare_fd[i] < 0)
+			ctl.spare_fd[i] = adopt((int)SYS(dup, ctl.stop_fd));
+}
+
 static void client_close(struct client *c)
 {
 	own_fd_close(c->fd);
+	spares_open();
 	free(c->in);
 	free(c->out);
 	*c = (struct client){ .fd = -1 };
@@ -151,6 +169,10 @@ static void client_accept(void)
 {
 	int fd = (int)SYS(accept4, ctl.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+	if (fd == -EMFILE) {
+		spares_close(); /* two: one to accept, one while it is moved */
+		fd = (int)SYS(accept4, ctl.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
 	if (fd < 0)
 		return;
 	if (!peer_allowed(fd)) {
@@ -419,6 +441,7 @@ int ctl_start_in(const struct config *conf, const char *run_dir)
 	ctl.stop_fd = adopt((int)SYS(eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (ctl.stop_fd < 0)
 		return ctl.stop_fd;
+	spares_open();
 	ctl.listen_fd = open_socket(run_dir, conf);
 	if (ctl.listen_fd < 0) {
 		err = ctl.listen_fd;
@@ -438,6 +461,7 @@ no_thread:
 	own_fd_close(ctl.listen_fd);
 	ctl.listen_fd = -1;
 no_socket:
+	spares_close();
 	own_fd_close(ctl.stop_fd);
 	ctl.stop_fd = -1;
 	return err;
@@ -467,6 +491,7 @@ void ctl_stop(void)
 		pthread_join(ctl.thread, NULL);
 		SYS(unlinkat, AT_FDCWD, ctl.path, 0);
 		ctl.path[0] = '\0';
+		spares_close();
 		own_fd_close(ctl.listen_fd);
 		own_fd_close(ctl.stop_fd);
 		ctl.listen_fd = ctl.stop_fd = -1;

@@ -138,12 +138,19 @@ static void put_file_word(struct json_object *o, const char *key, const char *pa
 	put_str(o, key, buf);
 }
 
+static int get_len(struct json_object *o, const char *key)
+{
+	return json_object_get_string_len(json_object_object_get(o, key));
+}
+
 static const char *view_hello(const struct ctl_request *rq, struct json_object *out)
 {
 	const struct config *c = rq->conf;
 
 	put_u64(out, "pid", (uint64_t)sys_getpid());
 	put_file_word(out, "comm", "/proc/self/comm");
+	if (!get_len(out, "comm")) /* no descriptor left to read it with */
+		put_str(out, "comm", program_invocation_short_name);
 	put_str(out, "version", GAZELLE_VERSION);
 	put_str(out, "unix_prefix", c->unix_prefix);
 	put_str(out, "conf", c->path);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define TIMEOUT_S 10
+#define HELLO_TIMEOUT_S 1 /* a stopped process must not hold up the search for another */
 #define INSTANCES 256
 
 int failed(const char *fmt, ...)
@@ -130,18 +131,26 @@ struct json_object *ask_cmd(struct instance *in, const char *cmd)
 
 /* --- instances --- */
 
+static void set_timeout(int fd, int seconds)
+{
+	const struct timeval tv = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
 static int connect_to(const char *path)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	const struct timeval tv = { .tv_sec = TIMEOUT_S };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	set_timeout(fd, HELLO_TIMEOUT_S); /* of connect() as well: a full backlog */
 	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0) {
+		if (errno == EAGAIN)
+			failed("%s: its process does not answer", path);
 		close(fd);
 		return -1;
 	}
@@ -170,12 +179,32 @@ static void add_instance(struct instance *all, unsigned *count, const char *path
 	json_object_object_add(request, "cmd", json_object_new_string("hello"));
 	in->hello = exchange(in->fd, request);
 	json_object_put(request);
+	if (!in->hello && errno == EAGAIN) {
+		struct ucred cred = { 0 };
+		socklen_t len = sizeof(cred);
+
+		getsockopt(in->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+		failed("%s: process %d does not answer: is it stopped?", path, (int)cred.pid);
+	}
+	set_timeout(in->fd, TIMEOUT_S);
 	if (!in->hello || (prefix && strcmp(str_of(in->hello, "unix_prefix"), prefix))) {
 		json_object_put(in->hello);
 		close(in->fd);
 		return;
 	}
 	(*count)++;
+}
+
+/* Is path the name of a control socket with this prefix, with or without a pid? The others are not even connected to. */
+static bool has_prefix(const char *dir, const char *path, const char *prefix)
+{
+	char name[CTL_PATH_MAX];
+	size_t n;
+
+	if (ctl_socket_name(dir, prefix, 0, name, sizeof(name)))
+		return false;
+	n = strlen(name) - strlen(".sock");
+	return !strncmp(path, name, n) && path[n] == '.';
 }
 
 static void scan_dir(struct instance *all, unsigned *count, const char *dir, const char *prefix)
@@ -188,6 +217,8 @@ static void scan_dir(struct instance *all, unsigned *count, const char *dir, con
 		if (!ctl_is_socket_name(e->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		if (prefix && !has_prefix(dir, path, prefix))
+			continue;
 		add_instance(all, count, path, prefix);
 	}
 	if (d)

@@ -169,15 +169,13 @@ static int write_conf(struct run *r, char *out, size_t bytes)
 	char dir[CTL_PATH_MAX], *slash = strchr(r->addr, '/'), mask[INET_ADDRSTRLEN];
 	uint32_t mask_be;
 	struct in_addr addr, gw;
-	long len = slash ? strtol(slash + 1, NULL, 10) : -1;
+	long len = strtol(slash + 1, NULL, 10);
 	int err;
 	FILE *f;
 
-	if (len < 1 || len > 32)
-		return misused_run("-a needs ADDRESS/LENGTH, as 192.168.1.10/24");
+	/* parse() has seen to its form */
 	*slash = '\0';
-	if (inet_pton(AF_INET, r->addr, &addr) != 1)
-		return misused_run("-a needs an IPv4 address, as 192.168.1.10/24");
+	inet_pton(AF_INET, r->addr, &addr);
 	mask_be = htonl(0xffffffffu << (32 - len));
 	inet_ntop(AF_INET, &mask_be, mask, sizeof(mask));
 	if (r->gateway && inet_pton(AF_INET, r->gateway, &gw) != 1)
@@ -210,6 +208,21 @@ static int write_conf(struct run *r, char *out, size_t bytes)
 }
 
 /* --- the command --- */
+
+static bool is_addr_with_length(const char *text)
+{
+	char addr[INET_ADDRSTRLEN];
+	const char *slash = strchr(text, '/');
+	struct in_addr a;
+	char *end;
+	long len;
+
+	if (!slash || (size_t)(slash - text) >= sizeof(addr))
+		return false;
+	snprintf(addr, sizeof(addr), "%.*s", (int)(slash - text), text);
+	len = strtol(slash + 1, &end, 10);
+	return inet_pton(AF_INET, addr, &a) == 1 && end != slash + 1 && !*end && len >= 1 && len <= 32;
+}
 
 static int parse(int argc, char **argv, struct run *r)
 {
@@ -248,6 +261,8 @@ static int parse(int argc, char **argv, struct run *r)
 		return misused_run("-m is wakeup or completion");
 	if (!r->conf && (!r->iface || !r->addr))
 		return misused_run("needs -i INTERFACE and -a ADDRESS/LENGTH, or -c CONFIGURATION");
+	if (r->addr && !is_addr_with_length(r->addr))
+		return misused_run("-a needs an IPv4 address and its network's length, as 192.168.1.10/24");
 	/* a quote would end the string in the file */
 	if (r->iface && (strpbrk(r->iface, "\"\\\n") || strlen(r->iface) > 63))
 		return misused_run("-i needs the name of an interface");
