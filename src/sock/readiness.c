@@ -21,19 +21,26 @@ bool sock_writable(const struct sock *s)
 	return sock_tx_used(s) < atomic_load_explicit(&s->sndbuf, memory_order_relaxed);
 }
 
-/* Writable, or it is noted that somebody waits: sock_up_acked() then tells. */
-static force_inline bool writable_or_note(const struct sock *s)
+cold_path static bool note_full(const struct sock *s)
 {
 	struct sock *note = (struct sock *)(uintptr_t)s;
+	struct thread_rec *self = thread_self_tls;
 
-	if (likely(sock_writable(s)))
-		return true;
-	/* Noted first, looked at again after: pairs with the fetch_add, then load, in sock_up_acked(). */
-	atomic_exchange_explicit(&note->tx_nospace, 1, memory_order_seq_cst);
+	/* The first to note it asks the owner to look once more: acknowledgements are counted without a fence (sock_up_acked()), so that
+	 * both sides may just have missed each other. */
+	if (atomic_exchange_explicit(&note->tx_nospace, 1, memory_order_seq_cst) == 0 && self &&
+	    self->owned != sock_stack(s))
+		sock_post(note, SOCK_CMD_SPACE, self);
 	return sock_writable(s);
 }
 
-static uint32_t datagram_readiness(const struct sock *s, uint32_t status)
+/* Writable, or it is noted that somebody waits: sock_up_acked() then tells. */
+static force_inline bool writable_or_note(const struct sock *s)
+{
+	return likely(sock_writable(s)) || note_full(s);
+}
+
+static uint32_t datagram_readiness(const struct sock *s, uint32_t status, uint32_t want)
 {
 	uint32_t ev = 0;
 
@@ -43,7 +50,7 @@ static uint32_t datagram_readiness(const struct sock *s, uint32_t status)
 		ev |= EPOLLHUP;
 	if (sock_rx_bytes(s))
 		ev |= EPOLLIN | EPOLLRDNORM;
-	if (writable_or_note(s))
+	if (want & (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND) && writable_or_note(s))
 		ev |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
 	if (unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed)))
 		ev |= EPOLLERR;
@@ -51,7 +58,7 @@ static uint32_t datagram_readiness(const struct sock *s, uint32_t status)
 }
 
 /* Not a plain established connection: listening, connecting, shut down, dead or never used. */
-static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t status)
+static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t status, uint32_t want)
 {
 	uint32_t ev = 0;
 	bool rcv_shut = status & (SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_DEAD);
@@ -69,7 +76,7 @@ static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t s
 
 		if (bytes && bytes >= atomic_load_explicit(&s->rcvlowat, memory_order_relaxed))
 			ev |= EPOLLIN | EPOLLRDNORM;
-		if (snd_shut || writable_or_note(s))
+		if (snd_shut || (want & (EPOLLOUT | EPOLLWRNORM) && writable_or_note(s)))
 			ev |= EPOLLOUT | EPOLLWRNORM;
 		if (status & SOCK_URGENT)
 			ev |= EPOLLPRI;
@@ -79,7 +86,7 @@ static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t s
 	return ev;
 }
 
-uint32_t sock_readiness(const struct sock *s)
+uint32_t sock_ready_events(const struct sock *s, uint32_t want)
 {
 	/* The end-of-stream bit is looked at before the byte count: it was set after the last byte was counted. */
 	uint32_t status = sock_status(s);
@@ -87,15 +94,20 @@ uint32_t sock_readiness(const struct sock *s)
 	uint64_t bytes;
 
 	if (s->type != SOCK_STREAM)
-		return datagram_readiness(s, status);
+		return datagram_readiness(s, status, want);
 	if (unlikely((status & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_LISTENING | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR |
 				SOCK_DEAD | SOCK_URGENT)) != SOCK_CONNECTED) ||
 	    unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed)))
-		return stream_readiness_slow(s, status);
+		return stream_readiness_slow(s, status, want);
 	bytes = sock_rx_bytes(s);
 	if (bytes && bytes >= atomic_load_explicit(&s->rcvlowat, memory_order_relaxed))
 		ev |= EPOLLIN | EPOLLRDNORM;
-	if (writable_or_note(s))
+	if (want & (EPOLLOUT | EPOLLWRNORM) && writable_or_note(s))
 		ev |= EPOLLOUT | EPOLLWRNORM;
 	return ev;
+}
+
+uint32_t sock_readiness(const struct sock *s)
+{
+	return sock_ready_events(s, UINT32_MAX);
 }

@@ -63,6 +63,7 @@ void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
 	inbox_init(&s->tx_in);
 	atomic_store_explicit(&s->tx_written, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_inline, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_acked, 0, memory_order_relaxed);
 	inbox_init(&s->acc_in);
 	s->acc_head = NULL;

@@ -42,6 +42,7 @@
 #define SOCK_CMD_SHUT_WR 0x04u
 #define SOCK_CMD_CLOSE 0x08u	/* last reference gone */
 #define SOCK_CMD_NOTIFY 0x10u	/* readiness changed by somebody who is not the owner */
+#define SOCK_CMD_SPACE 0x20u	/* somebody noted tx_nospace: is there room by now? */
 #define SOCK_CMD_QUEUED 0x80000000u /* s->cmd is on the inbox */
 
 /* Options that the engine reads. [stack] after boot of the socket: changed by SOCK_OP_SETOPT calls only. */
@@ -73,71 +74,74 @@ struct sock_opts {
 enum sock_ss { SS_FREE, SS_PENDING, SS_DONE };
 
 struct sock {
+	/* --- line 0: identity, state, what a reader and readiness need --- */
 	struct slab_hdr slab;
-	/* --- identity [const after creation] --- */
 	_Atomic uint32_t refs; /* descriptor table entries of all processes + 1 while in an accept queue */
-	uint8_t family;	       /* AF_INET | AF_INET6 as the application made it */
-	uint8_t type;	       /* SOCK_STREAM | SOCK_DGRAM */
+	uint8_t family;	       /* AF_INET | AF_INET6 as the application made it [const] */
+	uint8_t type;	       /* SOCK_STREAM | SOCK_DGRAM [const] */
 	uint8_t stack_id;      /* owner; set at creation, may change only before connect/listen */
 	_Atomic uint8_t engine_done; /* [stack] protocol has no further use for this object */
-	/* --- [any] --- */
-	_Atomic uint32_t status;   /* SOCK_* ; bits set by their writer with release */
-	_Atomic int32_t so_error;  /* positive errno, read-and-clear by exchange */
-	_Atomic uint32_t fl_flags; /* O_NONBLOCK | O_ASYNC ...: open file status flags */
-	_Atomic uint32_t cmd_bits;
-	struct cmd cmd;
-	/* --- receive --- */
+	_Atomic uint32_t status;   /* SOCK_* ; bits set by their writer with release [any] */
+	_Atomic int32_t so_error;  /* positive errno, read-and-clear by exchange [any] */
+	_Atomic uint32_t fl_flags; /* O_NONBLOCK | O_ASYNC ...: open file status flags [any] */
+	_Atomic uint32_t rcvlowat;
 	struct inbox rx_in;		/* mbufs (stream: payload only; datagram: one each), pushed by stacks */
 	_Atomic uint64_t rx_written;	/* bytes pushed [stack]; datagram sockets count datagrams, fetch_add by any stack */
-	_Atomic uint64_t rx_true_in;	/* true size of what was pushed [stack; datagram: any stack] */
-	_Atomic uint64_t rx_true_out;	/* true size of what was freed [app, rlock] */
-	struct rlock rlock;		/* guards rx_off .. rx_taking, rx_read, rx_true_out, acc_head */
-	uint32_t rx_off;		/* bytes already taken of rx_head's first segment */
-	struct inbox_node *rx_head;	/* [app] taken from rx_in, in order */
+	_Atomic uint64_t rx_read;	/* bytes consumed [app, rlock] */
+	struct rlock rlock;		/* guards rx_head .. rx_taking, rx_read, rx_true_out, acc_head */
+	_Atomic uint32_t rcvbuf;
+	/* --- line 1: the rest of receiving, and who waits --- */
+	struct inbox_node *rx_head;	/* [app, rlock] taken from rx_in, in order */
 	struct inbox_node *rx_tail;
+	uint32_t rx_off;		/* bytes already taken of rx_head's first segment */
 	_Atomic uint8_t rx_taking;	/* between taking from rx_in and linking: a holder killed there lost data */
 	_Atomic uint8_t rx_urg_read;	/* the byte at rx_urg_at was read by MSG_OOB and is to be skipped [app, rlock] */
-	_Atomic uint64_t rx_urg_at;	/* position (as rx_read) of the urgent byte [stack] */
-	_Atomic uint64_t rx_read;	/* bytes consumed [app] */
+	_Atomic uint8_t tx_nospace;	/* somebody found the buffer full and wants EPOLLOUT [any] */
+	_Atomic uint8_t ss_state;	/* enum sock_ss: how far the application's connect() got [app] */
+	_Atomic uint64_t rx_true_in;	/* true size of what was pushed [stack; datagram: any stack] */
+	_Atomic uint64_t rx_true_out;	/* true size of what was freed [app, rlock] */
 	_Atomic uint64_t rx_acked;	/* rx_read as last seen by the stack [stack] */
-	_Atomic uint32_t rcvbuf, sndbuf;
-	_Atomic uint32_t rcvlowat;
-	/* --- send --- */
+	struct list items;		/* struct item by sock_node [stack] */
+	/* --- line 2: sending, commands --- */
+	struct inbox tx_in;
+	_Atomic uint64_t tx_written;	/* bytes accepted from the application and left in tx_in [app, wlock] */
+	_Atomic uint64_t tx_inline;	/* bytes accepted by a writer that owned the stack, no lock needed [stack] */
+	_Atomic uint64_t tx_acked;	/* bytes acknowledged by the peer [stack] */
+	_Atomic uint32_t sndbuf;
 	struct rlock wlock;
 	_Atomic uint32_t tx_mss;	/* payload bytes worth putting into one mbuf [stack] */
 	_Atomic uint8_t tx_tso;		/* the device cuts segments: fill whole mbufs [stack] */
 	_Atomic uint8_t tx_more;	/* MSG_MORE on the last send: hold a partial segment back [app, wlock] */
-	_Atomic uint8_t tx_nospace;	/* somebody found the buffer full and wants EPOLLOUT [any] */
-	_Atomic uint8_t ss_state;	/* enum sock_ss: how far the application's connect() got [app] */
-	struct inbox tx_in;
-	_Atomic uint64_t tx_written;	/* bytes accepted from the application [app, wlock] */
-	_Atomic uint64_t tx_acked;	/* bytes acknowledged by the peer [stack] */
-	/* --- accept queue of a listener --- */
+	uint8_t bound_proto, bound_flags; /* ports.c */
+	struct cmd cmd;
+	/* --- cold --- */
+	_Atomic uint32_t cmd_bits;
+	_Atomic uint32_t item_count;	/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
+	_Atomic uint64_t rx_urg_at;	/* position (as rx_read) of the urgent byte [stack] */
+	/* accept queue of a listener */
 	struct inbox acc_in;		/* struct sock by acc_node */
 	struct inbox_node *acc_head;	/* [app, rlock] */
 	struct inbox_node acc_node;	/* in the listener's queue */
 	_Atomic uint32_t acc_len;	/* established, not yet accepted */
 	_Atomic uint32_t backlog;
 	struct sock *listener;		/* [stack] until accepted */
-	/* --- waiting --- */
-	struct list items;		/* struct item by sock_node [stack] */
-	_Atomic uint32_t item_count;	/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
-	/* --- name space (ports.c, its lock) --- */
+	/* name space (ports.c, its lock) */
 	struct ip_addr bound_addr;
 	uint16_t bound_port_be;
-	uint8_t bound_proto;
-	uint8_t bound_flags;
+	_Atomic int32_t bound_ifindex;
 	struct sock *port_next;		/* chain of the port's bucket, followed lock-free */
 	struct sock *listen_next;
 	struct list zombie_node;	/* [stack] */
 	_Atomic uint64_t rcvtimeo_us, sndtimeo_us; /* 0: none */
-	_Atomic int32_t bound_ifindex;
 	uint32_t last_pktinfo;
-	struct mcast *mcast; /* [stack] group memberships, slab or NULL */
+	struct mcast *mcast; /* [stack] group memberships, item slab or NULL */
 	struct sock_opts opt;
 	struct tcb tcb;
 };
 
+_Static_assert(offsetof(struct sock, rx_head) == 64, "line 0: what readiness and a reader look at first");
+_Static_assert(offsetof(struct sock, tx_in) == 128, "line 1: receiving");
+_Static_assert(offsetof(struct sock, cmd_bits) == 192, "line 2: sending");
 _Static_assert(sizeof(struct sock) <= 1216, "an idle connection costs about a kilobyte all told");
 
 static force_inline struct sock *sock_of_tcb(const struct tcb *t)
@@ -158,10 +162,15 @@ static force_inline uint64_t sock_rx_bytes(const struct sock *s)
 /* Bytes accepted from the application and not yet acknowledged. */
 static force_inline uint64_t sock_tx_used(const struct sock *s)
 {
-	return atomic_load_explicit(&s->tx_written, memory_order_relaxed) -
-	       atomic_load_explicit(&s->tx_acked, memory_order_acquire);
+	/* acked before written: a difference of counters that grow meanwhile must not come out negative */
+	uint64_t acked = atomic_load_explicit(&s->tx_acked, memory_order_acquire);
+
+	return atomic_load_explicit(&s->tx_written, memory_order_relaxed) +
+	       atomic_load_explicit(&s->tx_inline, memory_order_relaxed) - acked;
 }
 
+/* The same, but bits that are not in `want` may be missing: cheaper. Any thread. */
+uint32_t sock_ready_events(const struct sock *s, uint32_t want);
 /* EPOLLIN OUT PRI ERR HUP RDHUP RDNORM WRNORM of s now, exactly as Linux's poll would say. Any thread. */
 uint32_t sock_readiness(const struct sock *s);
 

@@ -152,7 +152,7 @@ void item_on_command(struct stack *st, struct item *it)
 			return;
 		}
 		/* What happened between the linker's own look and now had nobody to tell. */
-		ready = sock_readiness(s) & (ITEM_EVENTS(w) | EPOLLERR | EPOLLHUP);
+		ready = sock_ready_events(s, ITEM_EVENTS(w)) & (ITEM_EVENTS(w) | EPOLLERR | EPOLLHUP);
 		if (!ready)
 			return;
 		if (it->kind == ITEM_THREAD) {
@@ -232,6 +232,8 @@ void sock_on_command(struct stack *st, struct sock *s)
 		return;
 	}
 	orphan = sock_status(s) & SOCK_ORPHAN;
+	if (bits & SOCK_CMD_SPACE)
+		sock_up_acked(st, s, 0);
 	if (bits & SOCK_CMD_NOTIFY) {
 		if (unlikely(orphan && sock_status(s) & SOCK_LISTENING)) {
 			if (!sock_accept_purge(st, s) && !list_linked(&s->zombie_node))
@@ -371,7 +373,7 @@ static int64_t op_disconnect(struct stack *st, struct sock *s)
 		tcp_abort(st, &s->tcb);
 	free_list(inbox_take(&s->tx_in));
 	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->tx_acked, atomic_load_explicit(&s->tx_written, memory_order_relaxed), memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->tx_acked, sock_tx_used(s), memory_order_relaxed);
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
 	status_clear(s, SOCK_CONNECTED | SOCK_CONNECTING | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR | SOCK_DEAD | SOCK_URGENT |
 			    SOCK_EVER_CONNECTED);
@@ -401,7 +403,9 @@ static int64_t op_tx_repair(struct stack *st, struct sock *s)
 	if (s->type == SOCK_STREAM && !atomic_load_explicit(&s->engine_done, memory_order_relaxed) &&
 	    s->tcb.state >= TCPS_ESTABLISHED)
 		queued = (uint32_t)(s->tcb.snd_end - s->tcb.snd_una);
-	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_acked, memory_order_relaxed) + queued,
+	atomic_store_explicit(&s->tx_written,
+			      atomic_load_explicit(&s->tx_acked, memory_order_relaxed) + queued -
+				      atomic_load_explicit(&s->tx_inline, memory_order_relaxed),
 			      memory_order_relaxed);
 	return 0;
 }

@@ -149,7 +149,8 @@ cold_path static int dgram_full(struct sock *s, bool nobufs, int flags, uint64_t
 
 	if (idle_run_stacks(self) && (nobufs || sock_writable(s)))
 		return 1;
-	atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst);
+	if (atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst) == 0)
+		sock_post(s, SOCK_CMD_SPACE, self);
 	if (!nobufs && sock_writable(s))
 		return 1;
 	if (flags & MSG_DONTWAIT || sock_nonblock(s))

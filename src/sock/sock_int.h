@@ -102,6 +102,7 @@ struct epoll {
 	_Atomic uint64_t kernel_look_us; /* when the kernel's side was last looked at */
 	_Atomic int32_t event_fd;	 /* exposed: the eventfd, else -1 */
 	_Atomic uint32_t event_set;	 /* it is readable */
+	_Atomic uint32_t untold;	 /* the last taker left ready items that nobody was told of (a hint) */
 	uint32_t over;			 /* chain of items whose fd is beyond the table */
 	/* threads that sleep here: bit per record index, with a summary */
 	_Atomic uint64_t wait_top cache_aligned;

@@ -13,6 +13,8 @@
 #define TX_MSS_GUESS 1448u
 /* One step of a large write: bounded, so that the stack starts sending while the rest is copied. */
 #define TX_STEP_BYTES 262144u
+/* A write up to this goes without the writers' lock when the stack is free. */
+#define TX_INLINE_BYTES 65536u
 /* Buffers are short: how long a blocking writer lets the stack work before it asks again. */
 #define TX_NOBUF_US 1000
 
@@ -82,6 +84,28 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		chain->last = &meta->q;
 		chain->bytes += len;
 	} while (chain->bytes < n);
+}
+
+/* A write that fits, when the stack is free: no lock but the ownership word. Writers who take turns on wlock, or have left data in tx_in, go
+ * first: then the chain goes their way. false: nothing was done with the chain. Bytes were copied before owning, so that a fault
+ * in the application's buffer happens outside. */
+static force_inline bool tx_inline(struct sock *s, struct stack *st, const struct tx_chain *chain, struct thread_rec *self)
+{
+	if (unlikely(gz->mode != RUN_TO_COMPLETION || !stack_is_home() || !stack_try_own(st, self)))
+		return false;
+	st->now_us = clock_now_us();
+	if (unlikely(!inbox_maybe_empty(&s->tx_in) || atomic_load_explicit(&s->wlock.word, memory_order_relaxed) ||
+		     sock_status(s) & SOCK_DEAD)) {
+		stack_leave(st, self);
+		return false;
+	}
+	atomic_store_explicit(&s->tx_inline, atomic_load_explicit(&s->tx_inline, memory_order_relaxed) + chain->bytes,
+			      memory_order_relaxed);
+	s->tcb.more = 0;
+	tcp_send(st, &s->tcb, chain->first);
+	st->stats.app_write++;
+	stack_leave(st, self);
+	return true;
 }
 
 /* Hands the chain to the protocol: here and now when the stack is free, else by command. Under wlock, which keeps writers in order. */
@@ -191,8 +215,9 @@ cold_path static int tx_full(struct sock *s, bool nobufs, bool nonblock, uint64_
 	/* Acknowledgements may be waiting on the device. */
 	if (idle_run_stacks(self) && (nobufs || tx_space(s)))
 		return 1;
-	/* Noted, then looked at again: pairs with sock_up_acked(). */
-	atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst);
+	/* Noted, then looked at again; the owner looks, too, when this was the first note: see sock_up_acked(). */
+	if (atomic_exchange_explicit(&s->tx_nospace, 1, memory_order_seq_cst) == 0 && nonblock)
+		sock_post(s, SOCK_CMD_SPACE, self);
 	if (!nobufs && tx_space(s))
 		return 1;
 	if (nonblock) /* with nothing under way no acknowledgement would ever say that there is room again */
@@ -254,6 +279,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 	struct stack *st = sock_stack(s);
 	struct in_cur in = { .iov = iov };
 	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s);
+	struct tx_chain filled = { .bytes = 0 };
 	uint64_t deadline = 0;
 	size_t sent = 0;
 	int r;
@@ -269,6 +295,12 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 		return send_urgent(s, iov, n, flags, self);
 	if (unlikely(n == 0))
 		return 0;
+	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) &&
+		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
+		tx_fill(s, st, &in, n, &filled, self);
+		if (likely(filled.bytes == n && tx_inline(s, st, &filled, self)))
+			return (ssize_t)n;
+	}
 	sock_wlock(s, self);
 	for (;;) {
 		uint64_t space = tx_space(s);
@@ -276,9 +308,15 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 		size_t step = MIN(MIN(n - sent, space), TX_STEP_BYTES);
 		bool nobufs = false;
 
-		if (likely(step)) {
+		if (unlikely(filled.bytes)) { /* copied above; space was there then and may be overdrawn by a few writers */
+			chain = filled;
+			filled.bytes = 0;
+			step = MAX(step, chain.bytes);
+		} else if (likely(step)) {
 			tx_fill(s, st, &in, step, &chain, self);
-			nobufs = chain.bytes < step;
+		}
+		if (likely(step)) {
+			nobufs = chain.bytes < step && chain.bytes < n - sent;
 			if (likely(chain.bytes)) {
 				sent += chain.bytes;
 				if (unlikely((flags & MSG_MORE || atomic_load_explicit(&s->tx_more, memory_order_relaxed))))

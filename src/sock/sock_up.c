@@ -18,6 +18,12 @@ static force_inline void note_epoll(struct stack *st, struct epoll *ep)
 
 	if (seen == mine)
 		return;
+	/* One stack, one owner at a time: nobody else notes. */
+	if (likely(gz->nb_stacks == 1 && seen == 0)) {
+		atomic_store_explicit(&ep->noted_by, mine, memory_order_relaxed);
+		list_push_back(&st->wake_eps, &ep->wake_node);
+		return;
+	}
 	if (seen == 0 && atomic_compare_exchange_strong_explicit(&ep->noted_by, &none, mine, memory_order_acq_rel,
 								 memory_order_relaxed)) {
 		list_push_back(&st->wake_eps, &ep->wake_node);
@@ -100,8 +106,9 @@ void sock_note(struct stack *st, struct sock *s, uint32_t key)
 		uint64_t w = atomic_load_explicit(&it->word, memory_order_relaxed);
 
 		if (likely(it->kind == ITEM_EPOLL && item_wants(w, key) && !(w & ITEM_DEAD))) {
-			w = atomic_fetch_or_explicit(&it->word, ITEM_QUEUED, memory_order_acq_rel);
-			if (likely(!(w & ITEM_QUEUED)))
+			/* seq_cst: before the look at the sleepers in sock_up_flush() */
+			w = atomic_fetch_or_explicit(&it->word, ITEM_QUEUED, memory_order_seq_cst);
+			if (!(w & ITEM_QUEUED))
 				inbox_push(&it->ep->ready_in, &it->ready_node);
 			note_epoll(st, it->ep);
 			return;
@@ -137,7 +144,10 @@ void sock_up_flush(struct stack *st)
 		struct epoll *ep = container_of(n, struct epoll, wake_node);
 
 		/* Before looking for sleepers: who notes it from now on links it again. */
-		atomic_exchange_explicit(&ep->noted_by, 0, memory_order_seq_cst);
+		if (likely(gz->nb_stacks == 1))
+			atomic_store_explicit(&ep->noted_by, 0, memory_order_release);
+		else
+			atomic_exchange_explicit(&ep->noted_by, 0, memory_order_seq_cst);
 		epoll_wake_one(ep);
 		epoll_event_raise(ep);
 		st->stats.wakeup_events++;
@@ -182,6 +192,17 @@ cold_path static bool rx_merge(struct sock *s, struct rte_mbuf *m)
 	return done;
 }
 
+/* Only the owner pushes on a stream, so that an empty inbox stays empty until it does: a store is enough then. */
+static force_inline void rx_push(struct sock *s, struct inbox_node *n)
+{
+	if (likely(inbox_maybe_empty(&s->rx_in))) {
+		n->next = NULL;
+		atomic_store_explicit(&s->rx_in.head, n, memory_order_release);
+		return;
+	}
+	inbox_push(&s->rx_in, n);
+}
+
 void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m)
 {
 	uint32_t bytes = m->pkt_len;
@@ -201,7 +222,7 @@ void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m)
 		rte_pktmbuf_free(m);
 	} else {
 		atomic_store_explicit(&s->rx_true_in, true_in + buf_true_bytes(m), memory_order_relaxed);
-		inbox_push(&s->rx_in, &pkt_meta(m)->q);
+		rx_push(s, &pkt_meta(m)->q);
 		/* release: who sees the count finds the mbuf */
 		atomic_store_explicit(&s->rx_written, written + bytes, memory_order_release);
 	}
@@ -245,9 +266,10 @@ uint32_t sock_up_rcv_space(const struct sock *s)
 
 void sock_up_acked(struct stack *st, struct sock *s, uint32_t bytes)
 {
-	/* seq_cst: counted, then tx_nospace looked at; a writer notes tx_nospace, then looks at the count. */
-	atomic_fetch_add_explicit(&s->tx_acked, bytes, memory_order_seq_cst);
-	if (unlikely(atomic_load_explicit(&s->tx_nospace, memory_order_seq_cst)) && sock_writable(s)) {
+	/* No fence between the count and the look at tx_nospace: who notes tx_nospace first also leaves SOCK_CMD_SPACE or an item to link,
+	 * which this owner or the next runs after it. One writer: the owner. */
+	atomic_store_explicit(&s->tx_acked, atomic_load_explicit(&s->tx_acked, memory_order_relaxed) + bytes, memory_order_release);
+	if (unlikely(atomic_load_explicit(&s->tx_nospace, memory_order_relaxed)) && sock_writable(s)) {
 		atomic_store_explicit(&s->tx_nospace, 0, memory_order_relaxed);
 		sock_note(st, s, NOTE_OUT);
 	}

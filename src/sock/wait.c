@@ -62,7 +62,7 @@ static bool set_look(void *arg)
 			set->ready += set->cond(w->s, set->arg);
 			continue;
 		}
-		w->revents = sock_readiness(w->s) & (w->events | EPOLLERR | EPOLLHUP);
+		w->revents = sock_ready_events(w->s, w->events) & (w->events | EPOLLERR | EPOLLHUP);
 		set->ready += w->revents != 0;
 	}
 	return set->ready != 0;
