@@ -29,7 +29,8 @@ static uint32_t steer_target(const struct rte_mbuf *m, uint32_t self)
 		memcpy(&type, p + 16, 2);
 		off += 4;
 	}
-	if (type != htons(RTE_ETHER_TYPE_IPV4) || len < off + 24 || (p[off] >> 4) != 4)
+	/* a last fragment may carry a single byte, so only the IP header is asked for */
+	if (type != htons(RTE_ETHER_TYPE_IPV4) || len < off + 20 || (p[off] >> 4) != 4)
 		return self;
 	ihl = (uint32_t)(p[off] & 15) * 4;
 	memcpy(&frag, p + off + 6, 2);
