@@ -42,7 +42,7 @@ struct pkt_tx {
 	uint64_t delivered;	 /* delivery-rate sample: connection's delivered bytes when this was sent */
 	uint64_t delivered_us;
 	uint32_t end_seq;	 /* seq + len (+1 with FIN) */
-	uint8_t flags;		 /* PKT_TX_* , see tcp/sendq.h */
+	uint8_t flags;		 /* PKT_TX_* , see tcp/tcp_int.h */
 	uint8_t retrans;	 /* times retransmitted */
 	uint8_t pad[2];
 	/* datagrams: address the application gave to sendto(), or the source of one received */

@@ -69,7 +69,7 @@ struct stack {
 	struct rte_mempool *pool;
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
 	struct list wake_eps;	  /* epoll instances and ... */
-	struct list wake_threads; /* ... waiters to wake at the end of the round: see sock/wake.h */
+	struct list wake_threads; /* ... waiters to wake at the end of the round: see sock/wait.c */
 	struct list zombies;	  /* sockets closed but still pinned by a call */
 	struct rte_mbuf *reply[STACK_REPLY_MAX]; /* IP packets without a connection, ip headers complete */
 	uint16_t reply_len;

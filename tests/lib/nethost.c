@@ -1,3 +1,4 @@
+/* nethost.c - hosts made of link, ip, udp and ports alone; see nethost.h. Called by their unit tests and fuzz targets. */
 #include "nethost.h"
 #include "base/log.h"
 #include "sock/ports.h"
