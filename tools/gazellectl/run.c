@@ -94,7 +94,8 @@ static const char *why_not_preloadable(const char *file)
 /* The library: $GAZELLE_LIBRARY, beside this tool in a build tree, or where it was installed. */
 static bool find_library(char *out, size_t bytes)
 {
-	static const char *const beside[] = { "%s/../src/liblstack.so", "%s/../../src/liblstack.so", "%s/../lib64/liblstack.so", "%s/../lib/liblstack.so" };
+	static const char *const beside[] = { "%s/../src/liblstack.so", "%s/../../src/liblstack.so", "%s/../" LIBRARY_BESIDE "/liblstack.so",
+					      "%s/../lib64/liblstack.so", "%s/../lib/liblstack.so" };
 	const char *given = getenv("GAZELLE_LIBRARY");
 	char self[PATH_MAX], try[PATH_MAX + 64];
 	ssize_t n;
