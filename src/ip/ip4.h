@@ -78,6 +78,7 @@ uint32_t ip4_dst_mtu(const struct stack *st, uint32_t dst_be);
 /* A packet that this host was about to send (borrowed, data at its IPv4 header) found no neighbour: tells the sender EHOSTUNREACH. */
 void ip4_on_unreachable(struct stack *st, struct rte_mbuf *m);
 void ip4_reass_on_timer(struct stack *st, struct wheel_timer *t);
+void igmp_on_timer(struct stack *st, struct wheel_timer *t);
 
 /* icmp.c. icmp_input: m->data at the ICMP header, ip header before it in the same mbuf. Takes m. */
 void icmp_input(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uint32_t dst_be, uint8_t ttl);

@@ -96,6 +96,9 @@ void ip4_deliver(struct stack *st, struct rte_mbuf *m, uint32_t hlen)
 	case IPPROTO_ICMP:
 		icmp_input(st, m, src_be, dst_be, ttl);
 		return;
+	case IPPROTO_IGMP:
+		igmp_input(st, m, dst_be, ttl);
+		return;
 	default:
 		ip4_unknown_proto(st, m);
 		return;

@@ -52,6 +52,7 @@ struct ip4_state *ip4_state_create(struct stack *st)
 		rte_free(s);
 		return NULL;
 	}
+	igmp_init(st, &s->igmp);
 	for (uint32_t i = 0; i < IDENT_SLOTS; i++)
 		s->ident[i] = (uint16_t)siphash24(seed, &i, sizeof(i));
 	return s;
@@ -68,6 +69,7 @@ void ip4_state_destroy(struct stack *st)
 		s->loop_first = (s->loop_first + 1) % LOOPBACK_MAX;
 		s->loop_len--;
 	}
+	igmp_fini(st, &s->igmp);
 	reass_destroy(st, s->reass);
 	groups_put(s->groups);
 	rte_free(s);
@@ -110,6 +112,7 @@ int ip4_group_join(struct stack *st, uint32_t group_be)
 		if (atomic_compare_exchange_strong_explicit(hole, &none, (uint64_t)group_be << 32 | 1, memory_order_acq_rel,
 							    memory_order_relaxed)) {
 			atomic_fetch_add_explicit(&g->used, 1, memory_order_release);
+			igmp_on_join(st, group_be);
 			return 0;
 		}
 		hole++;
@@ -130,8 +133,11 @@ int ip4_group_leave(struct stack *st, uint32_t group_be)
 			if (!atomic_compare_exchange_weak_explicit(&g->slot[i], &v, last ? 0 : v - 1, memory_order_acq_rel,
 								   memory_order_relaxed))
 				continue;
-			if (last)
+			if (last) {
 				atomic_fetch_sub_explicit(&g->used, 1, memory_order_release);
+				if (!ip4_group_joined(st, group_be))
+					igmp_on_leave(st, group_be);
+			}
 			return 0;
 		}
 	}

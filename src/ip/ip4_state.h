@@ -2,6 +2,7 @@
 #ifndef GZ_IP_IP4_STATE_H
 #define GZ_IP_IP4_STATE_H
 
+#include "ip/igmp.h"
 #include "ip/ip4.h"
 
 #include <netinet/in.h>
@@ -49,6 +50,7 @@ struct ip4_state {
 	struct icmp_bucket icmp_all;
 	struct icmp_bucket icmp_target[ICMP_TARGETS];
 	struct reass *reass;
+	struct igmp igmp;
 };
 
 /* Identification for a datagram that may be fragmented. */
