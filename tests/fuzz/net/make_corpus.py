@@ -90,6 +90,8 @@ put(F, 'igmp', rec(8 + 12) + pause(2) + b''.join(rec(1, eth(0x800, ip(2, struct.
     bytes([1, 0, 0x5e, 0, 0, 1])) ) + pause(11) for c, s, g, extra in
     [(100, 0xee9b, bytes(4), b''), (0, 0xeeff, bytes(4), b''), (0x90, 0xee6f, bytes(4), bytes(4)), (10, 0x0101, b'\xef\1\1\1', bytes(4)), (1, 1, bytes(4), b'')]) +
     rec(9 + 12) + pause(2))
+put(F, 'igmp_bad', rec(0, ip4(2, bytes(7))) + rec(0, ip4(2, bytes([0x11, 1, 9, 9, 0, 0, 0, 0]))) + rec(1, ip4(2, bytes([0x22]) + bytes(7))) + rec(8 + 12) +
+    rec(1, eth(0x800, ip(2, bytes([0x11, 100]) + bytes(6), dst=b'\xe0\0\0\1', ttl=1), bytes([1, 0, 0x5e, 0, 0, 1]))) + rec(9 + 12) + pause(2))
 put(F, 'send', rec(6 + 12, struct.pack('<HB', 900, 0)) + ask + answer + rec(7 + 12, struct.pack('<HB', 65507, 200)) + rec(7, struct.pack('<HB', 9, 0)) +
     rec(6, struct.pack('<HB', 9, 0)) + pause(0))
 
