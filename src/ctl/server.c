@@ -138,11 +138,16 @@ static void spares_close(void)
 	}
 }
 
+/* Straight to a high number: moving them there would need a third one. */
 static void spares_open(void)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(ctl.spare_fd); i++)
-		if (ctl.spare_fd[i] < 0)
-			ctl.spare_fd[i] = adopt((int)SYS(dup, ctl.stop_fd));
+	for (unsigned i = 0; i < ARRAY_SIZE(ctl.spare_fd); i++) {
+		if (ctl.spare_fd[i] >= 0)
+			continue;
+		ctl.spare_fd[i] = (int)SYS(fcntl, ctl.stop_fd, F_DUPFD_CLOEXEC, own_fd_floor());
+		if (ctl.spare_fd[i] >= 0)
+			own_fd_register(ctl.spare_fd[i]);
+	}
 }
 
 static void client_close(struct client *c)
