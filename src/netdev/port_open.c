@@ -127,6 +127,9 @@ static void negotiate(struct netdev *nd, const struct rte_eth_dev_info *info)
 			used += n > 0 ? (size_t)n : 0;
 		}
 	}
+	/* net_tap offers these and does them in software, one write() a segment: the stack's own way is no slower and proven */
+	if (!strcmp(info->driver_name, "net_tap"))
+		nd->tx_offloads &= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	/* a frame to segment is longer than a buffer, and its checksums are the device's */
 	if (!(nd->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) || !(nd->tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM))
 		nd->tx_offloads &= ~RTE_ETH_TX_OFFLOAD_TCP_TSO;
