@@ -722,6 +722,7 @@ static int ep_wait_slow(struct epoll *ep, struct epoll_event *out, int max, uint
 	uint32_t index = slab_index(&gz->threads, self);
 	uint64_t start_us = 0, deadline_us = UINT64_MAX, look_us = 0, now_us;
 	bool left = false, slept = false, marked = false, last = false, took = false;
+	bool spun = false, spinning = false;
 	int n = 0, r;
 
 	looking_at = ep;
@@ -754,9 +755,17 @@ static int ep_wait_slow(struct epoll *ep, struct epoll_event *out, int max, uint
 		}
 		if (last)
 			break;
-		if (now_us - start_us < gz->spin_us && !atomic_load_explicit(&gz->low_power, memory_order_relaxed)) {
-			cpu_relax();
-			continue;
+		if (!spun) {
+			spun = true;
+			spinning = wait_spin_begin();
+		}
+		if (spinning) {
+			if (now_us - start_us < gz->spin_us) {
+				cpu_relax();
+				continue;
+			}
+			spinning = false;
+			wait_spin_end();
 		}
 		/* Sleeping now: events that others bring in must wake somebody, this thread included. */
 		looking_at = NULL;
@@ -775,6 +784,8 @@ static int ep_wait_slow(struct epoll *ep, struct epoll_event *out, int max, uint
 		}
 	}
 	looking_at = NULL;
+	if (spinning)
+		wait_spin_end();
 	if (slept)
 		idle_leave(self);
 	/* What was not taken is the next waiter's: this thread may have had the wake-up for it. */

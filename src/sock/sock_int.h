@@ -135,6 +135,9 @@ void epoll_reap(struct stack *st, struct epoll *ep);
 void epoll_drain_dead(struct epoll *ep);
 
 /* --- wait.c --- */
+/* May this thread spin before it sleeps? true: wait_spin_end() ends it. */
+bool wait_spin_begin(void);
+void wait_spin_end(void);
 /* One socket, one condition: returns 0 when cond(s, arg) may hold, -ETIMEDOUT, -EINTR. */
 int sock_wait_one(struct sock *s, uint32_t events, bool (*cond)(struct sock *s, void *arg), void *arg, uint64_t deadline_us,
 		  struct thread_rec *self);

@@ -4,6 +4,26 @@
 #include "sock/sock_int.h"
 #include "stack/idle.h"
 
+static _Atomic uint32_t spinners; /* of this process */
+
+bool wait_spin_begin(void)
+{
+	/* Run-to-completion: one thread that polls a stack polls for all, more would only take its CPU. Run-to-wakeup: two look at memory. */
+	uint32_t limit = gz->mode == RUN_TO_COMPLETION && stack_is_home() ? gz->nb_stacks : 2;
+
+	if (gz->spin_us == 0 || atomic_load_explicit(&gz->low_power, memory_order_relaxed))
+		return false;
+	if (atomic_fetch_add_explicit(&spinners, 1, memory_order_relaxed) < limit)
+		return true;
+	wait_spin_end();
+	return false;
+}
+
+void wait_spin_end(void)
+{
+	atomic_fetch_sub_explicit(&spinners, 1, memory_order_relaxed);
+}
+
 struct item *wait_item_create(struct sock *s, uint32_t events, struct thread_rec *self)
 {
 	struct item *it = slab_alloc(&gz->items);
@@ -103,7 +123,7 @@ static bool set_link(struct wait_set *set, struct thread_rec *self)
 static int set_wait(struct wait_set *set, struct pollfd *pfds, unsigned nk, uint64_t deadline_us, struct thread_rec *self)
 {
 	uint64_t start_us = 0, look_us = 0;
-	bool linked = false, complete = true, slept = false;
+	bool linked = false, complete = true, slept = false, spun = false, spinning = false;
 	int nready = 0, r = 0;
 
 	for (unsigned i = 0; i < set->n; i++)
@@ -134,9 +154,17 @@ static int set_wait(struct wait_set *set, struct pollfd *pfds, unsigned nk, uint
 		}
 		if (now_us >= deadline_us)
 			break;
-		if (now_us - start_us < gz->spin_us && !atomic_load_explicit(&gz->low_power, memory_order_relaxed)) {
-			cpu_relax();
-			continue;
+		if (!spun) {
+			spun = true;
+			spinning = wait_spin_begin();
+		}
+		if (spinning) {
+			if (now_us - start_us < gz->spin_us) {
+				cpu_relax();
+				continue;
+			}
+			spinning = false;
+			wait_spin_end();
 		}
 		if (!linked) {
 			linked = true;
@@ -153,6 +181,8 @@ static int set_wait(struct wait_set *set, struct pollfd *pfds, unsigned nk, uint
 		}
 		r = 0;
 	}
+	if (spinning)
+		wait_spin_end();
 	if (linked)
 		set_unlink(set, self);
 	if (slept)
