@@ -142,7 +142,8 @@ void tcp_established(struct stack *st, struct tcb *t)
 	t->quick = TCP_QUICK_MAX;
 	if (t->cc->init)
 		t->cc->init(st, t);
-	tcp_set_state(t, TCPS_ESTABLISHED);
+	/* shut down for sending while the handshake was under way */
+	tcp_set_state(t, t->fin_queued ? TCPS_FIN_WAIT_1 : TCPS_ESTABLISHED);
 	tcp_drs_init(st, t);
 	tcp_sndbuf_tune(st, t);
 	tcp_keepalive_restart(st, t);

@@ -50,8 +50,8 @@ void tcp_on_read(struct stack *st, struct tcb *t)
 {
 	uint32_t cur = tcp_rcv_wnd(t), space;
 
-	if (t->state < TCPS_ESTABLISHED || t->rcv_fin)
-		return;
+	if (t->state != TCPS_ESTABLISHED && t->state != TCPS_FIN_WAIT_1 && t->state != TCPS_FIN_WAIT_2)
+		return; /* no data will come */
 	space = space_of(sock_of_tcb(t));
 	/* Linux's rule: an ACK of its own only when the window doubles; otherwise the next one tells */
 	if (space >= 2 * cur && space - cur >= MIN((uint32_t)t->mss_offered, space / 2))
@@ -84,36 +84,35 @@ static void measure_rtt(struct stack *st, struct tcb *t)
 	t->drs_rtt_seq = t->rcv_nxt + tcp_rcv_wnd(t);
 }
 
-static cold_path void adjust(struct stack *st, struct tcb *t)
+/* More was read in the last round trip than ever before. */
+static cold_path void grow(struct stack *st, struct tcb *t, uint64_t copied)
 {
 	struct sock *s = sock_of_tcb(t);
-	uint64_t read = atomic_load_explicit(&s->rx_read, memory_order_relaxed), copied = read - t->drs_read;
+	/* twice what was read per round trip, since slow start doubles, and the growth seen once more; the buffer counts true
+	 * sizes, about twice the payload */
+	uint64_t want = 2 * copied + 16 * (uint64_t)t->mss_offered;
 
-	if (copied > t->drs_space) {
-		/* twice what was read per round trip, since slow start doubles, and the growth seen once more; the buffer counts true
-		 * sizes, about twice the payload */
-		uint64_t want = 2 * copied + 16 * (uint64_t)t->mss_offered;
-		uint32_t buf = atomic_load_explicit(&s->rcvbuf, memory_order_relaxed);
-
-		want += want * MIN(copied - t->drs_space, (uint64_t)t->drs_space) / t->drs_space * 2;
-		want = MIN(2 * want, st->tcp->conf.rcvbuf_max);
-		if (!s->opt.rcvbuf_fixed && want > buf)
-			atomic_store_explicit(&s->rcvbuf, (uint32_t)want, memory_order_relaxed);
-		t->drs_space = (uint32_t)MIN(copied, UINT32_MAX);
-	}
-	t->drs_read = read;
-	t->drs_at_us = st->now_us;
+	want += want * MIN(copied - t->drs_space, (uint64_t)t->drs_space) / t->drs_space * 2;
+	want = MIN(2 * want, st->tcp->conf.rcvbuf_max);
+	if (!s->opt.rcvbuf_fixed && want > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed))
+		atomic_store_explicit(&s->rcvbuf, (uint32_t)want, memory_order_relaxed);
+	t->drs_space = (uint32_t)MIN(copied, UINT32_MAX);
 }
 
 void tcp_drs_on_data(struct stack *st, struct tcb *t)
 {
+	uint64_t read;
 	uint32_t rtt;
 
 	measure_rtt(st, t);
 	rtt = t->srtt_us ? t->srtt_us : t->drs_rtt_us;
 	if (likely(rtt == 0 || st->now_us - t->drs_at_us < rtt))
 		return;
-	adjust(st, t);
+	read = atomic_load_explicit(&sock_of_tcb(t)->rx_read, memory_order_relaxed);
+	if (unlikely(read - t->drs_read > t->drs_space))
+		grow(st, t, read - t->drs_read);
+	t->drs_read = read;
+	t->drs_at_us = st->now_us;
 }
 
 void tcp_sndbuf_tune(struct stack *st, struct tcb *t)

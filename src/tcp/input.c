@@ -11,6 +11,25 @@ struct tcb *tcp_find(struct stack *st, const struct ip_addr *laddr, const struct
 	return k ? container_of(k, struct tcb, key) : NULL;
 }
 
+/* Among many connections each line of one is a cache miss: those of the first in the bucket, mostly the right one, are asked for all at
+ * once, while the key is compared. */
+static force_inline void fetch_early(struct stack *st, uint32_t hash)
+{
+	const struct tcp_table *c = &st->tcp->conns;
+	uint32_t i = c->heads[tcp_table_bucket(c, hash)];
+	struct tcb *t;
+
+	if (unlikely(!i))
+		return;
+	t = container_of(tcp_table_at(c, i - 1), struct tcb, key);
+	for (unsigned line = 1; line < 6; line++)
+		prefetch((const char *)t + line * CACHE_LINE);
+	prefetch(&sock_of_tcb(t)->rx_in);
+	prefetch(&sock_of_tcb(t)->tx_acked);
+	prefetch(&sock_of_tcb(t)->items);
+	prefetch(&sock_of_tcb(t)->opt);
+}
+
 /* In-order data was handed up and rcv_nxt moved by len: when to acknowledge (RFC 1122 §4.2.3.2, RFC 5681 §4.2). */
 static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t len)
 {
@@ -103,6 +122,7 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 	}
 
 	hash = tcp_key_hash(st->secret, dst, src, h->dport_be, h->sport_be);
+	fetch_early(st, hash);
 	t = tcp_find(st, dst, src, h->dport_be, h->sport_be, hash);
 	if (unlikely(!t || t->slow ||
 		     (h->flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG | TCP_ACK)) != TCP_ACK))

@@ -379,8 +379,6 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		tcp_established(st, t);
 		sock_up_connected(st, sock_of_tcb(t));
 		tcp_mark_output(st, t, TCP_OUT_DATA);
-		if (t->fin_queued)
-			tcp_set_state(t, TCPS_FIN_WAIT_1);
 	} else if (unlikely(!tcp_ack_input(st, t, g))) {
 		drop_seg(st, g, DROP_TCP_ACK_INVALID);
 		return;

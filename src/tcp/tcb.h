@@ -106,7 +106,7 @@ struct tcb {
 	uint32_t snd_end;      /* after the last queued byte */
 	uint32_t ts_recent;
 	uint32_t cwnd;	  /* bytes */
-	uint32_t last_rcv_ms; /* when the peer was last heard, now_us >> 10 */
+	uint32_t last_rcv_ms; /* when the peer was last heard, milliseconds */
 	struct rte_mbuf *sq_head; /* first unacknowledged mbuf */
 	struct rte_mbuf *sq_next; /* first never sent */
 	struct rte_mbuf *sq_tail;
@@ -123,43 +123,66 @@ struct tcb {
 	uint32_t rto_us;
 	uint32_t rtt_seq; /* the next RTT sample is taken when this is acknowledged */
 	uint32_t last_data_ms; /* when data was last received */
-	uint32_t max_snd_wnd;
 
-	/* --- cold from here, but for the congestion control --- */
+	/* --- line 3: timer, estimators, what output asks --- */
 	struct wheel_timer timer;
-	uint32_t srtt_us, rttvar_us, min_rtt_us;
-	uint8_t backoff;   /* doublings of the RTO, or of the persist interval */
-	uint8_t persist;   /* deadline[TCP_AT_REXMIT] is the persist timer */
+	uint32_t srtt_us, min_rtt_us;
+	uint32_t max_snd_wnd;
+	uint32_t snd_sml;   /* end of the last small segment sent (Minshall) */
+	uint8_t backoff;    /* doublings of the RTO, or of the persist interval */
+	uint8_t persist;    /* deadline[TCP_AT_REXMIT] is the persist timer */
 	uint8_t fin_queued; /* FIN follows snd_end */
 	uint8_t fin_sent;
-	uint8_t fin_lost;
-	uint8_t app_closed; /* the last descriptor is gone */
-	uint8_t more;	    /* MSG_MORE on the last append: hold a partial segment */
-	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
-	uint32_t rcv_fin_seq;
-	uint32_t iss, irs;
-	uint32_t snd_sml;  /* end of the last small segment sent (Minshall) */
-	uint32_t snd_up;   /* one past the urgent byte */
-	uint32_t rcv_up;   /* sequence number of the urgent byte */
-	uint8_t urg_out;   /* snd_up is ahead of snd_una */
-	uint8_t urg_in;	   /* rcv_up is valid and not yet passed */
+	uint8_t cwnd_limited; /* output stopped for cwnd since the last ACK */
 	uint8_t probes;	   /* unanswered keep-alive or zero-window probes */
 	uint8_t pingpong;  /* request-response traffic: ACKs ride on data */
-	uint8_t port_held; /* ports_conn_hold() */
+	uint8_t more;	   /* MSG_MORE on the last append: hold a partial segment */
+	uint8_t urg_out;   /* snd_up is ahead of snd_una */
+	uint8_t rcv_sack_n;
+	uint8_t dsack_pending;
+	uint8_t rcv_fin; /* FIN seen at rcv_fin_seq, maybe beyond a hole */
 	uint16_t mss_offered; /* our MSS option */
-	uint16_t mss_peer;    /* peer's MSS option */
-	uint64_t ts_recent_us; /* when ts_recent was set (RFC 7323 §5.5) */
-	uint64_t rexmit_since_us; /* first timeout of the present run; 0: none */
-	uint64_t last_snd_us;	  /* last data transmission */
-	uint64_t oow_ack_us;	  /* last ACK for an unacceptable segment */
-	struct ip_route route;
+	uint16_t dupacks;
 
-	/* congestion control and recovery */
+	/* --- line 4: congestion control and rate samples --- */
 	const struct tcp_cc_ops *cc;
 	uint32_t ssthresh;
-	uint32_t recover;    /* recovery point */
 	uint32_t sacked_out; /* bytes; without SACK: duplicate ACKs in bytes */
 	uint32_t lost_out, rexmit_out;
+	uint64_t delivered; /* bytes ever acknowledged or SACKed */
+	uint64_t delivered_us;
+	uint64_t last_snd_us;	  /* last data transmission */
+	uint64_t rexmit_since_us; /* first timeout of the present run; 0: none */
+	uint32_t segs_in, segs_out;
+
+	/* --- line 5: way out, buffer tuning --- */
+	struct ip_route route;
+	uint32_t rttvar_us;
+	uint64_t ts_recent_us; /* when ts_recent was set (RFC 7323 §5.5) */
+	uint32_t drs_rtt_us, drs_rtt_seq; /* receive buffer tuning (drs.c) */
+	uint64_t drs_rtt_at_us, drs_at_us;
+	uint64_t bytes_sent;
+	uint32_t data_segs_in, data_segs_out;
+
+	/* --- cold from here, but for the congestion control's own --- */
+	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
+	uint64_t drs_read;
+	uint32_t drs_space;
+	uint32_t rto_min_us;
+	uint32_t rcv_fin_seq;
+	uint32_t iss, irs;
+	uint32_t snd_up;    /* one past the urgent byte */
+	uint32_t rcv_up;    /* sequence number of the urgent byte */
+	uint8_t urg_in;	    /* rcv_up is valid and not yet passed */
+	uint8_t fin_lost;
+	uint8_t app_closed; /* the last descriptor is gone */
+	uint8_t port_held;  /* ports_conn_hold() */
+	uint16_t mss_peer;  /* peer's MSS option */
+	uint8_t reordering; /* duplicate threshold in segments, RFC 5681: 3 */
+	uint64_t oow_ack_us; /* last ACK for an unacceptable segment */
+
+	/* recovery (recovery.c, sack.c) */
+	uint32_t recover;    /* recovery point */
 	uint32_t sack_high;  /* highest sequence number SACKed */
 	uint32_t lost_below; /* sacked bytes below lost_seq, see sack.c */
 	uint32_t lost_seq;   /* everything unsacked below is marked lost or judged not lost */
@@ -168,41 +191,29 @@ struct tcb {
 	struct rte_mbuf *sack_hint;   /* where the last SACK walk ended */
 	struct tcp_sack_block sack_seen[4]; /* blocks of the last ACK: repeats cost nothing */
 	uint16_t sack_cuts; /* mbufs cut at the edges of SACK blocks in this episode */
-	uint16_t dupacks;
-	uint8_t reordering;   /* duplicate threshold in segments, RFC 5681: 3 */
-	uint8_t cwnd_limited; /* output stopped for cwnd since the last ACK */
 	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction, for undo */
-	uint32_t undo_seq;  /* undo is possible while snd_una is before the recovery point; snd_una at reduction */
+	uint32_t undo_seq;    /* snd_una at that reduction */
 	uint32_t undo_rexmit; /* retransmitted segments not yet reported as duplicates */
 	uint32_t rexmit_ts;   /* timestamp of the first retransmission (RFC 3522) */
-	uint64_t delivered;   /* bytes ever acknowledged or SACKed */
-	uint64_t delivered_us;
-	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
 
 	/* out-of-order queue (reass.c) */
-	struct rte_mbuf *ooo_head;  /* first mbuf of the first run */
+	struct rte_mbuf *ooo_head; /* first mbuf of the first run */
 	uint32_t ooo_true_bytes;
 	uint16_t ooo_runs;
-	uint8_t rcv_sack_n;
-	uint8_t dsack_pending;
 	struct tcp_sack_block rcv_sack[4]; /* most recent first (RFC 2018 §4) */
 	struct tcp_sack_block dsack;
 
-	/* receive buffer tuning (drs.c) */
-	uint32_t drs_rtt_us, drs_rtt_seq;
-	uint64_t drs_rtt_at_us, drs_at_us, drs_read;
-	uint32_t drs_space;
-	uint32_t rto_min_us;
-
 	/* counters for tcp_info */
-	uint32_t total_rexmit, segs_in, segs_out, data_segs_in, data_segs_out, ooo_in, dsack_in;
-	uint32_t syn_retrans;
-	uint64_t bytes_rexmit, bytes_sent;
+	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
+	uint64_t bytes_rexmit;
 	_Atomic uint32_t syn_qlen; /* listener: SYN records that lead here [any stack] */
 } cache_aligned;
 
 _Static_assert(offsetof(struct tcb, rcv_adv) == 64, "key and prediction fill line 0");
 _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predicted segment needs");
+_Static_assert(offsetof(struct tcb, timer) == 192 && offsetof(struct tcb, cc) == 256 &&
+		       offsetof(struct tcb, route) == 320 && offsetof(struct tcb, cc_priv) == 384,
+	       "lines 2 to 5: all that a request and its reply touch");
 _Static_assert(sizeof(struct tcb) <= 768, "a connection costs about a kilobyte all told");
 
 #endif

@@ -148,8 +148,8 @@ static bool on_keepalive(struct stack *st, struct tcb *t)
 static bool on_misc(struct stack *st, struct tcb *t)
 {
 	tcp_deadline_clear(t, TCP_AT_MISC);
-	if (t->app_closed) {
-		/* an orphan in FIN_WAIT_2 whose peer never closes, or SO_LINGER's limit */
+	if (t->app_closed && t->state == TCPS_FIN_WAIT_2) {
+		/* an orphan whose peer never closes */
 		tcp_conn_gone(st, t, 0);
 		return true;
 	}
