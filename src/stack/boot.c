@@ -306,6 +306,7 @@ static int boot_stacks(struct conf_report *rep)
 			conf_report_add(rep, LOG_LEVEL_ERROR, "stack %u: %s", i, strerror(-err));
 			return err;
 		}
+		link_set_vlan(st, c->vlan_id);
 	}
 	return 0;
 }
@@ -356,11 +357,25 @@ static void boot_app_cpus(void)
 		idle_set_app_cpus(&set);
 }
 
+/* main_thread_affinity = 1: the main thread goes where EAL's main thread would be, on the first stack's CPU. */
+static void boot_main_thread(void)
+{
+	const struct config *c = &boot.conf;
+	cpu_set_t set;
+
+	if (!c->main_thread_affinity || !c->cpus.count)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(c->cpus.list[0], &set);
+	SYS(sched_setaffinity, sys_getpid(), sizeof(set), &set);
+}
+
 static int boot_threads(struct conf_report *rep)
 {
 	int err;
 
 	boot_app_cpus();
+	boot_main_thread();
 	idle_housekeeping_hook = boot_housekeeping;
 	err = keeper_start();
 	for (uint32_t i = 0; !err && gz->mode == RUN_TO_WAKEUP && i < gz->nb_stacks; i++)
