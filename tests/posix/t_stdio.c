@@ -85,6 +85,7 @@ static void files(void)
 	R("offset", splice(pp[0], NULL, p[0], &off, 10, 0));
 	R("zero", splice(pp[0], NULL, p[0], NULL, 0, 0));
 	close(p[0]);
+	t_wait(p[1], POLLIN);
 	R("eof", splice(p[1], NULL, pp[1], NULL, 100, 0));
 	close(p[1]);
 	close(fd);
