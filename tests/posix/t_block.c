@@ -199,9 +199,13 @@ static void interrupted(void)
 		static char big[1 << 16];
 		ssize_t n;
 
+		int fixed = 65536;
+
+		setsockopt(p[1], SOL_SOCKET, SO_SNDBUF, &fixed, sizeof(fixed)); /* no growth meanwhile */
+		setsockopt(p[0], SOL_SOCKET, SO_RCVBUF, &fixed, sizeof(fixed));
 		t_nonblock(p[1], true);
-		/* full, and still full when everything that was under way has arrived */
-		for (int quiet = 0; quiet < 3; quiet++) {
+		/* full, and still full when everything that was under way has arrived; a window probe (200 ms) may find room for one more segment */
+		for (int quiet = 0; quiet < 12; quiet++) {
 			while ((n = send(p[1], big, quiet ? 1 : sizeof(big), 0)) > 0)
 				quiet = 0;
 			t_ms(50);
