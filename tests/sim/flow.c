@@ -32,6 +32,9 @@ static const uint8_t *stream_at(unsigned who, uint64_t off)
 void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0,
 	       uint64_t bytes1, uint64_t seed)
 {
+	struct sockaddr_in local;
+	socklen_t len = sizeof(local);
+
 	memset(f, 0, sizeof(*f));
 	pattern_init();
 	f->listener = listener;
@@ -45,11 +48,13 @@ void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to
 		prng_seed(&f->end[e].prng, seed * 2 + e);
 	}
 	f->end[0].s = testenv_connect(from, to, port);
+	sock_getname(f->end[0].s, (struct sockaddr *)&local, &len, false);
+	f->port_be = local.sin_port;
 }
 
 void flows_accept(struct flow *f, unsigned n, struct sock *listener)
 {
-	struct sockaddr_in peer, local;
+	struct sockaddr_in peer;
 	socklen_t len;
 	struct sock *s;
 
@@ -59,15 +64,11 @@ void flows_accept(struct flow *f, unsigned n, struct sock *listener)
 		len = sizeof(peer);
 		sock_getname(s, (struct sockaddr *)&peer, &len, true);
 		for (i = 0; i < n; i++) {
-			if (f[i].accepted || f[i].listener != listener || !f[i].end[0].s ||
-			    testenv_ip(f[i].from) != peer.sin_addr.s_addr)
-				continue;
-			len = sizeof(local);
-			sock_getname(f[i].end[0].s, (struct sockaddr *)&local, &len, false);
-			if (local.sin_port == peer.sin_port)
+			if (!f[i].accepted && f[i].listener == listener && f[i].port_be == peer.sin_port &&
+			    testenv_ip(f[i].from) == peer.sin_addr.s_addr)
 				break;
 		}
-		if (i == n) { /* its client gave up already */
+		if (i == n) { /* not of these flows */
 			testenv_close_sock(s);
 			continue;
 		}

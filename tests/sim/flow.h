@@ -35,6 +35,7 @@ struct flow {
 	struct sock *listener;	/* not its own */
 	uint64_t start_us;
 	unsigned from, to;
+	uint16_t port_be; /* of the connecting end */
 	bool accepted, connected;
 	char problem[200]; /* a byte that was wrong, lost or invented */
 };

@@ -214,6 +214,8 @@ static void table_goodput(void)
 /* Every order of close, clean and with losses that hit handshake and close. */
 static void table_close(void)
 {
+	const char *only = getenv("GZ_SIM_ONLY"); /* "client plan,server plan,wire,seed": that case alone, to look into it */
+	unsigned o[4];
 	static const struct wire_conf wires[] = { { .delay_us = 5000 }, { .delay_us = 5000, .loss_ppm = 150000 } };
 
 	emit("# 20,000 bytes each way, every pair of plans, 20 seeds each: flows that both ended; whole; virtual seconds in all\n");
@@ -232,6 +234,9 @@ static void table_close(void)
 					char what[100];
 					bool done, complete;
 
+					if (only && (sscanf(only, "%u,%u,%u,%u", &o[0], &o[1], &o[2], &o[3]) != 4 || o[0] != a ||
+						     o[1] != b || o[2] != w || o[3] != seed))
+						continue;
 					open_env(2, &wires[w], &devices[seed & 1].dev, seed + 1000 * (a * CLOSE_PLANS + b));
 					listen_on(1);
 					nb_flows = 1;
@@ -245,11 +250,12 @@ static void table_close(void)
 					complete = flow_complete(&flows[0]);
 					if (a == CLOSE_AT_ONCE || b == CLOSE_AT_ONCE || a == CLOSE_RESET || b == CLOSE_RESET)
 						flows[0].problem[0] = 0;
-					judge(what, &flows[0], done);
+					/* a lost RST is not sent again: the other end may wait for ever, as it would anywhere */
+					judge(what, &flows[0], done || (w && (a == CLOSE_RESET || b == CLOSE_RESET)));
 					ended += done;
 					whole += complete;
 					us += vclock_us - flows[0].start_us;
-					failures += finish(seed < 3) != 0;
+					failures += finish(seed < 3 && done) != 0;
 				}
 				emit("%-18s %-16s %-6s %6u %6u %9.3f\n", close_plan_names[a], close_plan_names[b],
 				     w ? "15 %" : "clean", ended, whole, (double)us / 1e6);
@@ -447,6 +453,7 @@ int main(int argc, char **argv)
 		t++;
 	if (t == ARRAY_SIZE(tables)) {
 		fprintf(stderr, "usage: sim goodput|close|fairness [--check FILE | --update FILE]\n"
+				"       (GZ_SIM_ONLY=plan,plan,wire,seed: one case of close)\n"
 				"       sim random [--runs N] [--seed S]\n");
 		return 2;
 	}

@@ -158,7 +158,7 @@ static void set_option(struct live *l, struct bytes *b)
 		     { IPPROTO_TCP, TCP_MAXSEG },  { IPPROTO_TCP, TCP_WINDOW_CLAMP }, { IPPROTO_TCP, TCP_NOTSENT_LOWAT } };
 	unsigned i = take8(b) % ARRAY_SIZE(opts);
 	int v = take16(b);
-	struct linger lg = { v & 1, v & 2 ? 0 : 1 };
+	struct linger lg = { v & 1, 0 }; /* a linger time would sleep, and nobody passes the time */
 
 	if (v & 0x8000)
 		sock_setopt(l->s, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg), tenv.self);
