@@ -794,6 +794,13 @@ static int ep_wait_slow(struct epoll *ep, struct epoll_event *out, int max, uint
 	return n;
 }
 
+/* Run-to-completion: with several events told, several replies are likely before the next poll; all but the last may wait for it. */
+static force_inline int told(struct thread_rec *self, int n)
+{
+	self->defer_sends = n > 1 ? (uint16_t)(n - 1) : 0;
+	return n;
+}
+
 int epoll_instance_wait(struct epoll *ep, struct epoll_event *out, int maxevents, uint64_t timeout_us, int kernel_epfd,
 			struct thread_rec *self)
 {
@@ -805,9 +812,9 @@ int epoll_instance_wait(struct epoll *ep, struct epoll_event *out, int maxevents
 	if (ep_may_be_ready(ep)) {
 		/* What is in the list was told before and kept because it is level-triggered: most likely it has been dealt with since, and
 		 * the next event is on the device. Running the stacks first saves evaluating everything twice. */
-		bool told = inbox_maybe_empty(&ep->ready_in) && !atomic_load_explicit(&ep->untold, memory_order_relaxed);
+		bool stale = inbox_maybe_empty(&ep->ready_in) && !atomic_load_explicit(&ep->untold, memory_order_relaxed);
 
-		if (told || unlikely(++ready_streak >= READY_STREAK)) {
+		if (stale || self->holds_tx || unlikely(++ready_streak >= READY_STREAK)) {
 			ready_streak = 0;
 			looking_at = ep;
 			idle_run_stacks(self);
@@ -827,9 +834,9 @@ int epoll_instance_wait(struct epoll *ep, struct epoll_event *out, int maxevents
 		if (n) {
 			if (unlikely(left))
 				epoll_wake_one(ep);
-			return n;
+			return told(self, n);
 		}
 	}
 	ready_streak = 0;
-	return ep_wait_slow(ep, out, maxevents, timeout_us, kernel_epfd, self);
+	return told(self, ep_wait_slow(ep, out, maxevents, timeout_us, kernel_epfd, self));
 }

@@ -104,6 +104,10 @@ static force_inline bool tx_inline(struct sock *s, struct stack *st, const struc
 	s->tcb.more = 0;
 	tcp_send(st, &s->tcb, chain->first);
 	st->stats.app_write++;
+	if (self->defer_sends) { /* more replies are likely before this thread polls again */
+		self->defer_sends--;
+		self->hold_tx = true;
+	}
 	stack_leave(st, self);
 	return true;
 }

@@ -126,6 +126,9 @@ static int set_wait(struct wait_set *set, struct pollfd *pfds, unsigned nk, uint
 	bool linked = false, complete = true, slept = false, spun = false, spinning = false;
 	int nready = 0, r = 0;
 
+	if (unlikely(self->holds_tx)) /* replies that wait for company go before this thread may return or sleep */
+		(void)idle_run_stacks(self);
+
 	for (unsigned i = 0; i < set->n; i++)
 		set->w[i].item = NULL;
 	for (;;) {

@@ -58,6 +58,7 @@ unsigned idle_run_stacks(struct thread_rec *self)
 {
 	unsigned done = 0;
 
+	self->holds_tx = false;
 	if (!rtc_home())
 		return 0;
 	for (uint32_t i = 0; i < gz->nb_stacks; i++) {

@@ -16,6 +16,8 @@
 #define TIMER_BUDGET 256
 #define LOOPBACK_ROUNDS 16
 #define ZOMBIE_EVERY 64
+/* Longest that a frame waits for company while its thread keeps sending. */
+#define TX_HOLD_US 50
 
 const char *const drop_reason_names[DROP_REASON_COUNT] = {
 #define DROP(name, text, what) [DROP_##name] = text,
@@ -75,7 +77,8 @@ static unsigned stack_receive(struct stack *st)
 	return total;
 }
 
-void stack_output(struct stack *st)
+/* Everything but handing frames to the device. */
+static force_inline void stack_emit(struct stack *st)
 {
 	unsigned rounds = 0;
 
@@ -93,9 +96,29 @@ void stack_output(struct stack *st)
 			break;
 		}
 	}
+}
+
+void stack_output(struct stack *st)
+{
+	stack_emit(st);
 	if (netdev_flush(st->nd, st->queue))
 		st->work_left = true;
+	st->held_since_us = 0;
 	sock_up_flush(st);
+}
+
+bool stack_output_holding(struct stack *st)
+{
+	stack_emit(st);
+	if (!st->held_since_us)
+		st->held_since_us = st->now_us;
+	if (netdev_tx_room(st->nd, st->queue) < NETDEV_BURST || st->now_us - st->held_since_us >= TX_HOLD_US) {
+		if (netdev_flush(st->nd, st->queue))
+			st->work_left = true;
+		st->held_since_us = 0;
+	}
+	sock_up_flush(st);
+	return st->held_since_us != 0;
 }
 
 unsigned stack_poll_at(struct stack *st, uint64_t now_us)

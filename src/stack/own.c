@@ -9,6 +9,8 @@
 
 /* Rounds of draining on the way out before the rest is left to the next poller. */
 #define LEAVE_ROUNDS 8
+/* When frames that wait for company are somebody's business: the keeper's tick. */
+#define HELD_DUE_US 1000
 /* Looks at an answer before sleeping for it: about 20 us. */
 #define CALL_SPINS 4000
 
@@ -117,9 +119,15 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 			stack_run_commands(st);
 			st->output_due = true;
 		}
-		if (st->output_due)
+		if (unlikely(self->hold_tx)) {
+			self->hold_tx = false;
+			self->holds_tx |= stack_output_holding(st);
+		} else if (st->output_due) {
 			stack_output(st);
+		}
 		next_us = st->work_left || st->cmd_backlog ? 0 : wheel_next_us(&st->wheel);
+		if (unlikely(st->held_since_us))
+			next_us = MIN(next_us, st->held_since_us + HELD_DUE_US);
 		atomic_store_explicit(&st->next_timer_us, next_us, memory_order_relaxed);
 		RTE_PER_LCORE(_lcore_id) = self->saved_lcore;
 		self->owned = NULL;

@@ -65,6 +65,7 @@ struct stack {
 	uint16_t cmd_budget;
 	struct inbox_node *cmd_backlog; /* taken from cmds, not run yet (the budget of a round) */
 	bool work_left;			/* the last output left something for the next round */
+	uint64_t held_since_us;		/* frames wait in the device's queue for company since then; 0: none do */
 	bool output_due;		/* something may have been marked since the last stack_output() */
 	struct rte_mempool *pool;
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
@@ -137,6 +138,8 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us);
 unsigned stack_poll_once(struct stack *st);
 /* Output list, replies, transmit, wake-ups: the second half of a round, used alone after a command was run inline. Owner only. */
 void stack_output(struct stack *st);
+/* The same, but frames may wait for others to leave with, see thread_rec.defer_sends. true: some do. Owner only. */
+bool stack_output_holding(struct stack *st);
 
 /* Initialises the engine part of a stack (wheel, lists, neigh, ip, tcp, udp state) for device queue nd/queue. Tests and boot.
  * 0 or -errno. */

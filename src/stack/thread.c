@@ -57,6 +57,8 @@ struct thread_rec *thread_self_slow(void)
 	t->owned = NULL;
 	t->kick_mask = 0;
 	t->kicking = false;
+	t->defer_sends = 0;
+	t->hold_tx = t->holds_tx = false;
 	t->held_watches = 0;
 	t->placed = false;
 	t->wake_fd = -1;

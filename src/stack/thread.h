@@ -53,6 +53,11 @@ struct thread_rec {
 	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
 	bool kicking;		      /* stack_run_kicked() is under way [thread] */
 	uint64_t held_watches;	      /* stacks whose watch this thread took, see idle.c [thread] */
+	/* Sends that may wait for company: epoll_wait() reported several events, so several replies are likely before the thread comes back
+	 * and polls. Their frames leave together then, or when enough are there, or after TX_HOLD_US, or with the keeper's tick. */
+	uint16_t defer_sends;
+	bool hold_tx;		      /* the stay that ends now need not flush */
+	bool holds_tx;		      /* frames were left unsent: polls before it returns to the program without sleeping */
 	bool placed;		      /* app_bind_numa was applied [thread] */
 	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
 	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
