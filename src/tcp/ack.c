@@ -173,6 +173,10 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	/* RFC 5681 §2: all five conditions */
 	a.dup = g->ack == t->snd_una && g->len == 0 && !(g->flags & (TCP_SYN | TCP_FIN)) && wnd == old_wnd &&
 		tcp_in_flight(t);
+	/* Our duplicate made the peer send this: it echoes an older segment's timestamp (RFC 7323 §4.3 keeps TS.Recent), and the time since
+	 * then is that of lost ACKs and of our own time-outs. */
+	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK) && tcp_is_dsack(&g->o, g->ack))
+		tsecr = 0;
 	if (seq_gt(g->ack, t->snd_una))
 		advance(st, t, g->ack, &a, tsecr, false);
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))

@@ -134,6 +134,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	}
 	t->ssthresh = TCP_SSTHRESH_INF;
 	t->recover = t->snd_una;
+	tcp_scoreboard_reset_hints(t);
 	t->rtt_seq = t->snd_una;
 	t->delivered_us = st->now_us;
 	t->last_rcv_ms = tcp_now_ms(st);

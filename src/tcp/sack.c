@@ -162,7 +162,7 @@ static void sack_block(struct stack *st, struct tcb *t, uint32_t start, uint32_t
 }
 
 /* RFC 2883 §4: a first block below the cumulative ACK, or inside the second block, reports a duplicate. */
-static bool is_dsack(const struct tcp_opts *o, uint32_t ack)
+bool tcp_is_dsack(const struct tcp_opts *o, uint32_t ack)
 {
 	const struct tcp_sack_block *b = &o->sack[0];
 
@@ -180,7 +180,7 @@ void tcp_sack_input(struct stack *st, struct tcb *t, const struct tcp_opts *o, u
 	if (t->sacked_out == 0)
 		t->sack_high = t->snd_una;
 	a->prior_high = t->sack_high;
-	if (is_dsack(o, ack)) {
+	if (tcp_is_dsack(o, ack)) {
 		a->dsack = true;
 		t->dsack_in++;
 		st->mib.tcp_dsack_recv++;

@@ -42,6 +42,7 @@
 #define TCP_MSS_FLOOR 48u    /* a smaller announcement is an attack on us */
 #define TCP_SYN_RETRIES 6u   /* 1+2+...+64 s: 127 s, RFC 1122 §4.2.3.5 asks for 180 in R2; Linux's */
 #define TCP_SYNACK_RETRIES 5u
+#define TCP_R1_REXMITS 3u
 #define TCP_R2_US 924600000u /* RFC 1122 §4.2.3.5: at least 100 s; what Linux's 15 retries come to */
 #define TCP_ORPHAN_R2_US 102200000u /* orphans: Linux's 8 retries */
 #define TCP_KEEP_IDLE_S 7200u
@@ -190,6 +191,8 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack, uint32_t wnd);
 
 /* sack.c */
+/* RFC 2883 §4: does the first block report a duplicate? */
+bool tcp_is_dsack(const struct tcp_opts *o, uint32_t ack);
 void tcp_sack_input(struct stack *st, struct tcb *t, const struct tcp_opts *o, uint32_t ack, struct tcp_ack *a);
 /* RFC 6675 IsLost() for all of the queue: marks; returns bytes newly marked. */
 uint32_t tcp_sack_mark_lost(struct stack *st, struct tcb *t);

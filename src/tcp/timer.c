@@ -14,6 +14,9 @@ static bool gave_up(struct stack *st, struct tcb *t, uint64_t limit_us, int err)
 
 	if (user_us)
 		limit_us = user_us;
+	else if (t->backoff < TCP_R1_REXMITS)
+		/* RFC 1122 §4.2.3.5: R2 is beyond R1, and R1 at least three retransmissions at the current RTO, however long that is */
+		return false;
 	if (st->now_us - t->rexmit_since_us < limit_us)
 		return false;
 	st->mib.tcp_free_pcb_in_maxrtx++;
@@ -76,8 +79,9 @@ static bool on_rexmit(struct stack *st, struct tcb *t)
 		return false;
 	}
 	if (!t->rexmit_since_us)
-		/* from when the data first left */
-		t->rexmit_since_us = t->last_snd_us ? MIN(t->last_snd_us, st->now_us) : st->now_us;
+		/* R2 counts the present run of timeouts: from when this timer was started, which was the last progress. When something was
+		 * last sent says nothing: a long recovery may have moved SND.UNA by retransmissions alone. */
+		t->rexmit_since_us = st->now_us - MIN(tcp_rto_backed_off(t), st->now_us - 1);
 	if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
 		return true;
 	tcp_recovery_on_rto(st, t);

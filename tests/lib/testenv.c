@@ -96,6 +96,7 @@ static void open_host(unsigned i, const struct testenv_conf *conf)
 void testenv_open(const struct testenv_conf *conf)
 {
 	const char *pcap = getenv("GZ_TEST_PCAP");
+	struct prng secret;
 	int r;
 
 	tenv.pool = testenv_pool(conf->mbufs, conf->mbuf_bytes);
@@ -107,6 +108,12 @@ void testenv_open(const struct testenv_conf *conf)
 	r = shared_create(tenv.nb_hosts, conf->conn_hint ? conf->conn_hint : 1000, false);
 	if (r)
 		fail("shared_create", r);
+	/* the same run again must be the same run: sequence numbers, ports and random delays come from the secret */
+	prng_seed(&secret, conf->seed);
+	for (uint32_t i = 0; i < STACK_MAX; i++) {
+		gz->stacks[i].secret[0] = i ? gz->stacks[0].secret[0] : prng_u64(&secret);
+		gz->stacks[i].secret[1] = i ? gz->stacks[0].secret[1] : prng_u64(&secret);
+	}
 	gz->mode = RUN_TO_COMPLETION;
 	gz->spin_us = 0;
 	gz->home_pid = stack_my_pid;
