@@ -542,6 +542,12 @@ void wire_send(struct wire *w, unsigned from, const struct frame *f)
 	if (prng_ppm(&w->prng, c->corrupt_ppm) && copy->len > SEG_ETH_BYTES) {
 		uint64_t bit = prng_below(&w->prng, (copy->len - SEG_ETH_BYTES) * 8ULL);
 
+		if (copy->data[12] == 0x08 && copy->data[13] == 0x06) {
+			/* ARP has no sum of its own, Ethernet's protects it: a damaged frame is a lost one */
+			s->corrupted++;
+			free(copy);
+			return;
+		}
 		copy->data[SEG_ETH_BYTES + bit / 8] ^= (uint8_t)(1u << bit % 8);
 		s->corrupted++;
 	}
