@@ -169,6 +169,15 @@ void sock_unref(struct sock *s, struct thread_rec *self)
 		return;
 	if (s->type == SOCK_STREAM && s->opt.linger_on && s->opt.linger_s && !self->owned)
 		linger_us = (uint64_t)s->opt.linger_s * US_PER_S;
+	/* A port that no connection uses is free when close() returns, not when the owner gets round to it: servers that restart in place
+	 * bind it again at once. */
+	if (!(sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_EVER_CONNECTED))) {
+		enum port_proto proto = s->type == SOCK_STREAM ? PORT_TCP : PORT_UDP;
+
+		if (sock_status(s) & SOCK_LISTENING)
+			ports_listen(s, false);
+		ports_unbind(proto, s);
+	}
 	gen = atomic_load_explicit(&s->slab.gen, memory_order_relaxed);
 	status_set(s, SOCK_ORPHAN);
 	sock_post(s, SOCK_CMD_CLOSE, self);
