@@ -9,6 +9,9 @@
 #define OWN_FD_MAX (1u << 20)
 static _Atomic uint64_t own_bits[OWN_FD_MAX / 64];
 static _Atomic int own_floor;
+/* Since the last snapshot: numbers that the kernel gave to the program, and those that own_fd_register_new() made close-on-exec. */
+static _Atomic uint64_t program_bits[OWN_FD_MAX / 64], cloexec_bits[OWN_FD_MAX / 64];
+static _Atomic bool registering;
 
 /* Above what most programs use, below the soft limit, and low enough that own_fd_fill_below() stays cheap. */
 #define OWN_FD_FLOOR_MAX 16384
@@ -73,8 +76,30 @@ bool own_fd_is(int fd)
 	return atomic_load_explicit(&own_bits[fd / 64], memory_order_relaxed) >> (fd % 64) & 1;
 }
 
+void own_fd_disown(int fd)
+{
+	uint64_t bit;
+
+	if (fd < 0 || (unsigned)fd >= OWN_FD_MAX)
+		return;
+	bit = 1ULL << (fd % 64);
+	if (unlikely(atomic_load_explicit(&registering, memory_order_relaxed)))
+		atomic_fetch_or(&program_bits[fd / 64], bit);
+	/* Set before it is looked for: own_fd_register_new() sets the own bit first and looks for this one after it. */
+	if (likely(!own_fd_is(fd)))
+		return;
+	own_fd_set(fd, false);
+	if (atomic_fetch_and(&cloexec_bits[fd / 64], ~bit) & bit)
+		SYS(fcntl, fd, F_SETFD, 0);
+}
+
 void own_fd_snapshot(uint64_t *bitmap, unsigned words)
 {
+	for (unsigned w = 0; w < words; w++) {
+		atomic_store_explicit(&program_bits[w], 0, memory_order_relaxed);
+		atomic_store_explicit(&cloexec_bits[w], 0, memory_order_relaxed);
+	}
+	atomic_store(&registering, true);
 	for (unsigned w = 0; w < words; w++) {
 		bitmap[w] = 0;
 		for (unsigned b = 0; b < 64; b++)
@@ -85,10 +110,25 @@ void own_fd_snapshot(uint64_t *bitmap, unsigned words)
 
 void own_fd_register_new(const uint64_t *before, unsigned words)
 {
-	for (unsigned w = 0; w < words; w++)
-		for (unsigned b = 0; b < 64; b++)
-			if (!(before[w] >> b & 1) && SYS(fcntl, w * 64 + b, F_GETFD) >= 0)
-				own_fd_register((int)(w * 64 + b));
+	for (unsigned w = 0; w < words; w++) {
+		for (unsigned b = 0; b < 64; b++) {
+			int fd = (int)(w * 64 + b);
+			uint64_t bit = 1ULL << b;
+			long flags;
+
+			if (before[w] & bit || atomic_load(&program_bits[w]) & bit)
+				continue;
+			flags = SYS(fcntl, fd, F_GETFD);
+			if (flags < 0)
+				continue;
+			if (!(flags & FD_CLOEXEC))
+				atomic_fetch_or(&cloexec_bits[w], bit);
+			own_fd_register(fd);
+			if (unlikely(atomic_load(&program_bits[w]) & bit))
+				own_fd_disown(fd);
+		}
+	}
+	atomic_store(&registering, false);
 }
 
 /* Every number below the floor that is free is taken by a duplicate for a moment, so that descriptors which a library opens

@@ -17,6 +17,9 @@ int own_fd_floor(void);
 /* Registers every descriptor that is open now and was not in `before` (a bitmap made by own_fd_snapshot): around EAL start. */
 void own_fd_snapshot(uint64_t *bitmap, unsigned words);
 void own_fd_register_new(const uint64_t *before, unsigned words);
+/* The kernel has just given fd to the program. Another thread of the program may do so between the snapshot and the registration, and
+ * its descriptor would be taken for one of EAL's: closed to the program for good. */
+void own_fd_disown(int fd);
 /* Takes every free number below own_fd_floor() for a moment (bitmap out), so that what a library opens lands above; and lets go. */
 void own_fd_fill_below(uint64_t *bitmap, unsigned words);
 void own_fd_unfill(const uint64_t *bitmap, unsigned words);

@@ -171,6 +171,7 @@ void fd_forget_stale(int fd)
 	uintptr_t d;
 	struct thread_rec *self;
 
+	own_fd_disown(fd);
 	if (likely(!fd_peek(fd)))
 		return;
 	gz_enter();

@@ -40,6 +40,11 @@ static force_inline bool writable_or_note(const struct sock *s)
 	return likely(sock_writable(s)) || note_full(s);
 }
 
+bool sock_writable_or_note(const struct sock *s)
+{
+	return writable_or_note(s);
+}
+
 static uint32_t datagram_readiness(const struct sock *s, uint32_t status, uint32_t want)
 {
 	uint32_t ev = 0;

@@ -139,7 +139,7 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 static bool dgram_room(struct sock *s, void *arg)
 {
 	(void)arg;
-	return sock_writable(s) || sock_status(s) & SOCK_SHUT_WR || atomic_load_explicit(&s->so_error, memory_order_relaxed);
+	return sock_writable_or_note(s) || sock_status(s) & SOCK_SHUT_WR || atomic_load_explicit(&s->so_error, memory_order_relaxed);
 }
 
 /* Waits for buffer space. 1: look again; else the call's result. */

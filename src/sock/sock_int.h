@@ -113,6 +113,8 @@ struct epoll {
 
 /* --- readiness.c --- */
 bool sock_writable(const struct sock *s);
+/* The same; if not, the next acknowledgement that makes room wakes those who wait. Any thread that is about to wait. */
+bool sock_writable_or_note(const struct sock *s);
 /* Events that a readiness change may concern, as Linux passes them to its wait queues. */
 #define NOTE_IN (EPOLLIN | EPOLLRDNORM)
 #define NOTE_OUT (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)

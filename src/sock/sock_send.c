@@ -202,7 +202,8 @@ static force_inline uint64_t tx_space(const struct sock *s)
 static bool tx_room(struct sock *s, void *arg)
 {
 	(void)arg;
-	return tx_space(s) > 0 && sock_writable(s);
+	/* Noted at every look: the owner may have told of room that another writer has filled since. */
+	return sock_writable_or_note(s) && tx_space(s) > 0;
 }
 
 static bool tx_wait_done(struct sock *s, void *arg)

@@ -73,20 +73,25 @@ static void undo(struct stack *st, struct tcb *t)
 	t->prior_cwnd = 0;
 	t->undo_rexmit = 0;
 	st->mib.tcp_spurious_rto += t->ca_state == TCP_CA_LOSS;
-	if (t->ca_state == TCP_CA_LOSS) {
-		/* nothing that was marked is known to be lost */
-		for (struct rte_mbuf *m = t->sq_head; m && m != t->sq_next; m = tcp_sendq_next(m)) {
-			struct pkt_tx *x = pkt_tx(m);
+	/* nothing that was marked is known to be lost */
+	for (struct rte_mbuf *m = t->sq_head; m && m != t->sq_next; m = tcp_sendq_next(m)) {
+		struct pkt_tx *x = pkt_tx(m);
 
-			x->flags &= (uint8_t)~(PKT_TX_LOST | PKT_TX_REXMIT);
-		}
-		t->lost_out = t->rexmit_out = 0;
-		t->rexmit_hint = t->lost_hint = NULL;
-		t->lost_below = 0;
-		t->lost_seq = t->snd_una;
-		t->fin_lost = 0;
-		t->ca_state = TCP_CA_OPEN;
+		x->flags &= (uint8_t)~(PKT_TX_LOST | PKT_TX_REXMIT);
 	}
+	t->lost_out = t->rexmit_out = 0;
+	t->rexmit_hint = t->lost_hint = NULL;
+	t->lost_below = 0;
+	t->lost_seq = t->snd_una;
+	t->fin_lost = 0;
+	t->ca_state = TCP_CA_OPEN;
+}
+
+/* The segment at seq was late, not lost: the duplicate threshold follows (RFC 4653's purpose). */
+static void reordered_past(struct tcb *t, uint32_t seq)
+{
+	if ((t->opts & TCP_OPT_SACK) && t->mss && seq_gt(t->sack_high, seq))
+		t->reordering = (uint8_t)MAX(t->reordering, MIN((t->sack_high - seq) / t->mss + 1, 127u));
 }
 
 /* Without SACK each duplicate ACK says that one segment left the network; no more than all but the missing one. */
@@ -168,8 +173,10 @@ void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 		t->reordering = (uint8_t)MAX(t->reordering, MIN(segs, 127u));
 	}
 	/* RFC 2883: every retransmission of this episode turned out to be a duplicate */
-	if (unlikely(a->dsack) && t->undo_rexmit && t->prior_cwnd && --t->undo_rexmit == 0)
+	if (unlikely(a->dsack) && t->undo_rexmit && t->prior_cwnd && --t->undo_rexmit == 0) {
+		reordered_past(t, t->undo_seq);
 		undo(st, t);
+	}
 	switch (t->ca_state) {
 	case TCP_CA_OPEN:
 		open_on_ack(st, t, a);
