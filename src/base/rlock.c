@@ -5,8 +5,12 @@
 
 #define RLOCK_SPINS 500
 #define RLOCK_NAP_NS 50000
-/* A waiter looks after the holder's life after so many naps, and then every time. */
-#define RLOCK_NAPS_BEFORE_CHECK 100
+/* Naps double every RLOCK_NAPS_EACH, up to 1.6 ms; then nobody spins any more. One lock is held for as long as EAL takes to start: a
+ * hundred threads that spin meanwhile would take the CPU from the one that they wait for. */
+#define RLOCK_NAPS_EACH 8
+#define RLOCK_NAP_SHIFT_MAX 5
+/* A waiter looks after the holder's life after so many naps (some 12 ms), and then every time. */
+#define RLOCK_NAPS_BEFORE_CHECK 40
 
 static bool holder_is_dead(uint32_t tid)
 {
@@ -16,12 +20,12 @@ static bool holder_is_dead(uint32_t tid)
 
 enum rlock_result rlock_lock_slow(struct rlock *l, uint32_t self_tid)
 {
-	const struct timespec nap = { .tv_nsec = RLOCK_NAP_NS };
-
 	for (unsigned naps = 0;; naps++) {
+		unsigned shift = MIN(naps / RLOCK_NAPS_EACH, RLOCK_NAP_SHIFT_MAX);
+		struct timespec nap = { .tv_nsec = RLOCK_NAP_NS << shift };
 		uint32_t seen;
 
-		for (unsigned spin = 0; spin < RLOCK_SPINS; spin++) {
+		for (unsigned spin = shift ? 1 : RLOCK_SPINS; spin > 0; spin--) {
 			if (atomic_load_explicit(&l->word, memory_order_relaxed) == 0 && rlock_trylock(l, self_tid))
 				return RLOCK_OK;
 			cpu_relax();
