@@ -177,6 +177,7 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	 * then is that of lost ACKs and of our own time-outs. */
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK) && tcp_is_dsack(&g->o, g->ack))
 		tsecr = 0;
+	a.tsecr = tsecr;
 	if (seq_gt(g->ack, t->snd_una))
 		advance(st, t, g->ack, &a, tsecr, false);
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))

@@ -305,8 +305,11 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		t->rexmit_out += total;
 		t->rexmit_hint = m;
 		t->undo_rexmit++;
-		if (!t->rexmit_ts)
-			t->rexmit_ts = tcp_ts_now(st, t) | 1;
+		if (!t->rexmit_ts && (t->opts & TCP_OPT_TS) && t->undo_rexmit == 1) {
+			/* 0 stands for none; the instant before errs on the safe side */
+			t->rexmit_ts = tcp_ts_now(st, t);
+			t->rexmit_ts -= t->rexmit_ts == 0;
+		}
 		if (seq + total == t->snd_end) {
 			flags |= TCP_PSH;
 			if (t->fin_sent) {

@@ -172,6 +172,16 @@ void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 
 		t->reordering = (uint8_t)MAX(t->reordering, MIN(segs, 127u));
 	}
+	/* RFC 3522, RFC 4015: the first ACK past the retransmitted segment echoes a timestamp from before the retransmission: the original
+	 * arrived */
+	if (unlikely(t->rexmit_ts) && a->rexmit_acked && a->prior_una == t->undo_seq) {
+		if (a->tsecr && seq_lt(a->tsecr, t->rexmit_ts) && t->ca_state != TCP_CA_OPEN && t->prior_cwnd) {
+			if (t->ca_state == TCP_CA_RECOVERY)
+				reordered_past(t, t->undo_seq);
+			undo(st, t);
+		}
+		t->rexmit_ts = 0;
+	}
 	/* RFC 2883: every retransmission of this episode turned out to be a duplicate */
 	if (unlikely(a->dsack) && t->undo_rexmit && t->prior_cwnd && --t->undo_rexmit == 0) {
 		reordered_past(t, t->undo_seq);

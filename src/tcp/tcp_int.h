@@ -102,6 +102,7 @@ struct tcp_ack {
 	uint32_t prior_una, prior_pipe;
 	uint64_t sent_us;    /* send time of the first segment that this ACK newly covers and that was never retransmitted; 0: none */
 	uint64_t sack_sent_us; /* the same among newly SACKed ones */
+	uint32_t tsecr;	     /* timestamp echoed; 0: none, or that of an older segment (D-SACK) */
 	bool rexmit_acked;   /* a segment that had been retransmitted was covered */
 	bool wnd_update;
 	bool dup;	     /* counts as a duplicate ACK without SACK (RFC 5681 §2) */
