@@ -18,7 +18,8 @@ int own_fd_floor(void);
 void own_fd_snapshot(uint64_t *bitmap, unsigned words);
 void own_fd_register_new(const uint64_t *before, unsigned words);
 /* The kernel has just given fd to the program. Another thread of the program may do so between the snapshot and the registration, and
- * its descriptor would be taken for one of EAL's: closed to the program for good. */
+ * its descriptor would be taken for one of EAL's: closed to the program for good. Called by every wrapper that makes descriptors; what is not wrapped (open(), pipe(),
+ * eventfd(), timerfd_create()) in another thread at that moment is still mistaken. */
 void own_fd_disown(int fd);
 /* Takes every free number below own_fd_floor() for a moment (bitmap out), so that what a library opens lands above; and lets go. */
 void own_fd_fill_below(uint64_t *bitmap, unsigned words);
