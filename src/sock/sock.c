@@ -249,10 +249,14 @@ void sock_maybe_free(struct stack *st, struct sock *s)
 
 void sock_reap_zombies(struct stack *st)
 {
-	struct list *pos, *tmp;
+	struct list *pos;
+	uint32_t n = 0;
 
-	list_for_each_safe(pos, tmp, &st->zombies) {
-		const char *p = (const char *)pos;
+	/* One round: who is still pinned goes to the back again, and two such would follow each other for ever. */
+	list_for_each(pos, &st->zombies)
+		n++;
+	for (; n > 0 && !list_empty(&st->zombies); n--) {
+		const char *p = (const char *)(pos = st->zombies.next);
 
 		if (p >= gz->epolls.base && p < gz->epolls.base + (size_t)gz->epolls.capacity * gz->epolls.obj_bytes) {
 			struct item *reap = container_of(pos, struct item, sock_node);
