@@ -50,7 +50,7 @@
 #define TCP_KEEP_CNT 9u
 #define TCP_FIN_TIMEOUT_US 60000000u
 #define TCP_TIME_WAIT_US 60000000u
-#define TCP_CHALLENGE_PER_S 100u /* RFC 5961 §7 */
+#define TCP_CHALLENGE_PER_S 1000u /* RFC 5961 §7; a hundred left connections half open when a client with hundreds died */
 #define TCP_OOW_ACK_US 500000u	 /* per connection */
 #define TCP_RCVBUF_MAX (6u << 20)
 #define TCP_SNDBUF_MAX (4u << 20)

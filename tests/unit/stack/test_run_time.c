@@ -75,6 +75,14 @@ static int start(void **state)
 	return stack_engine_init(st, 0, &dev, 0, &ip4, clock_now_us());
 }
 
+static int finish(void **state)
+{
+	(void)state;
+	stack_engine_fini(st);
+	shared_destroy();
+	return 0;
+}
+
 static void *call_often(void *arg)
 {
 	struct thread_rec *self = thread_self();
@@ -209,5 +217,5 @@ int main(void)
 		cmocka_unit_test(keeper_runs_the_stack_when_nobody_else_does),
 	};
 
-	return cmocka_run_group_tests(tests, start, NULL);
+	return cmocka_run_group_tests(tests, start, finish);
 }
