@@ -512,6 +512,8 @@ static void stack_thread_sleep(struct stack *st)
 	uint64_t now_us = clock_now_us();
 
 	set.until_us = MIN(wheel_next_us(&st->wheel), now_us + HOUSEKEEPING_US);
+	if (!list_empty(&st->zombies))
+		set.until_us = MIN(set.until_us, now_us + ZOMBIE_LOOK_US);
 	sleep_add_device(&set, st, now_us);
 	sleep_add(&set, st->doorbell_fd, st);
 	if (st->nd->ops->irq_enable)

@@ -139,7 +139,7 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	st->stats.polls++;
 	if (!done)
 		st->stats.polls_empty++;
-	if (unlikely(!list_empty(&st->zombies)) && (st->stats.polls % ZOMBIE_EVERY) == 0)
+	if (unlikely(!list_empty(&st->zombies)) && (!done || (st->stats.polls % ZOMBIE_EVERY) == 0))
 		sock_reap_zombies(st);
 	return done;
 }

@@ -126,6 +126,8 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 			stack_output(st);
 		}
 		next_us = st->work_left || st->cmd_backlog ? 0 : wheel_next_us(&st->wheel);
+		if (unlikely(!list_empty(&st->zombies)))
+			next_us = MIN(next_us, st->now_us + ZOMBIE_LOOK_US);
 		if (unlikely(st->held_since_us))
 			next_us = MIN(next_us, st->held_since_us + HELD_DUE_US);
 		atomic_store_explicit(&st->next_timer_us, next_us, memory_order_relaxed);

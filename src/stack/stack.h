@@ -16,6 +16,7 @@
 
 #define STACK_MAX 64
 #define STACK_REPLY_MAX 256 /* replies without a connection per round */
+#define ZOMBIE_LOOK_US 10000 /* while sockets wait for a call to let go of them, an idle stack looks again this often */
 
 enum stack_mode { RUN_TO_WAKEUP, RUN_TO_COMPLETION };
 

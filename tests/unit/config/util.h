@@ -62,7 +62,7 @@ static inline void show(const struct conf_report *rep)
 	do {                                                            \
 		if (!lines_with(rep, level, a, b)) {                    \
 			show(rep);                                      \
-			fail_msg("no line with \"%s\" \"%s\"", a, b);   \
+			fail_msg("no line with \"%s\" \"%s\"", (const char *)(a), (const char *)(b) ? (const char *)(b) : ""); \
 		}                                                       \
 	} while (0)
 

@@ -170,8 +170,12 @@ static void control_data(void **state)
 	struct iovec iov = { buf, sizeof(buf) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = cbuf, .msg_controllen = sizeof(cbuf) };
 	int one = 1, ttl = 33, tos = 0x10, seen = 0;
-	struct { struct cmsghdr h; int v; } out = { { CMSG_LEN(sizeof(int)), IPPROTO_IP, IP_TTL }, 44 };
+	char out[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	struct cmsghdr *oh = (struct cmsghdr *)(void *)out;
+	const int out_ttl = 44;
 
+	*oh = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = IPPROTO_IP, .cmsg_type = IP_TTL };
+	memcpy(CMSG_DATA(oh), &out_ttl, sizeof(out_ttl));
 	assert_int_equal(sock_setopt(b, IPPROTO_IP, IP_PKTINFO, &one, 4, tenv.self), 0);
 	assert_int_equal(sock_setopt(b, IPPROTO_IP, IP_RECVTTL, &one, 4, tenv.self), 0);
 	assert_int_equal(sock_setopt(b, IPPROTO_IP, IP_RECVTOS, &one, 4, tenv.self), 0);
@@ -204,7 +208,7 @@ static void control_data(void **state)
 		struct sockaddr_in to = addr(1, 2000);
 		struct iovec o = { (void *)"y", 1 };
 		struct msghdr om = { .msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &o, .msg_iovlen = 1,
-				     .msg_control = &out, .msg_controllen = CMSG_SPACE(sizeof(int)) };
+				     .msg_control = out, .msg_controllen = CMSG_SPACE(sizeof(int)) };
 
 		assert_int_equal(sock_sendmsg(a, &om, 0, tenv.self), 1);
 	}
