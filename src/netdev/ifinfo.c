@@ -140,7 +140,7 @@ static int query(int ifindex, const char *name, bool (*see)(const struct if_info
 	r = 0;
 	while (more) {
 		long got = SYS(recvfrom, fd, buf, NL_BUF, 0, NULL, NULL);
-		size_t left;
+		long left = got; /* signed: NLMSG_NEXT() also counts the padding, which may be missing */
 
 		if (got == -EINTR)
 			continue;
@@ -148,7 +148,6 @@ static int query(int ifindex, const char *name, bool (*see)(const struct if_info
 			r = (int)got;
 			break;
 		}
-		left = (size_t)got;
 		more = dump;
 		for (struct nlmsghdr *nh = (struct nlmsghdr *)(void *)buf; NLMSG_OK(nh, left);
 		     nh = NLMSG_NEXT(nh, left)) {
@@ -166,7 +165,7 @@ static int query(int ifindex, const char *name, bool (*see)(const struct if_info
 				more = false;
 				break;
 			}
-			if (ifinfo_parse(nh, left, &info) && !see(&info, arg)) {
+			if (ifinfo_parse(nh, (size_t)left, &info) && !see(&info, arg)) {
 				more = false;
 				break;
 			}

@@ -105,12 +105,12 @@ static void resync(struct netdev *nd)
 void kif_housekeeping(struct netdev *nd)
 {
 	struct kif *k = nd->priv;
-	char buf[16384];
+	_Alignas(NLMSG_ALIGNTO) char buf[16384];
 
 	ring_statistics(k, nd);
 	for (int rounds = 0; rounds < 64; rounds++) {
 		long got = SYS(recvfrom, k->nl_fd, buf, sizeof(buf), MSG_DONTWAIT, NULL, NULL);
-		size_t left = (size_t)got;
+		long left = got; /* signed: the padding of the last message may lie beyond the end, and NLMSG_NEXT() counts it */
 
 		if (got == -ENOBUFS) { /* the kernel dropped events: ask for the state itself */
 			resync(nd);
@@ -122,7 +122,7 @@ void kif_housekeeping(struct netdev *nd)
 		     nh = NLMSG_NEXT(nh, left)) {
 			struct if_info i;
 
-			if (ifinfo_parse(nh, left, &i))
+			if (ifinfo_parse(nh, (size_t)left, &i))
 				on_link(nd, &i, nh->nlmsg_type == RTM_DELLINK);
 		}
 	}

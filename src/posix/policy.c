@@ -65,7 +65,7 @@ static void parse_addr(const struct nlmsghdr *h, struct policy_net *net, unsigne
 	int left = (int)IFA_PAYLOAD(h);
 	uint32_t local = 0, addr = 0;
 
-	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*ifa)) || ifa->ifa_family != AF_INET)
+	if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*ifa)) || ifa->ifa_family != AF_INET || ifa->ifa_prefixlen > 32)
 		return;
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (RTA_PAYLOAD(a) != 4)

@@ -117,6 +117,24 @@ void sock_note(struct stack *st, struct sock *s, uint32_t key)
 	note_items(st, s, key);
 }
 
+void sock_up_prefetch(const struct sock *s)
+{
+	prefetch(s);
+	prefetch(&s->rx_head);
+	prefetch(&s->tx_in);
+	prefetch(&s->opt);
+}
+
+void sock_up_prefetch_waiters(const struct sock *s)
+{
+	const char *it = (const char *)container_of(s->items.next, struct item, sock_node);
+
+	if (list_empty(&s->items))
+		return;
+	prefetch(it);
+	prefetch(it + CACHE_LINE);
+}
+
 void sock_up_notify(struct stack *st, struct sock *s)
 {
 	sock_note(st, s, NOTE_ALL);

@@ -33,6 +33,9 @@ void sock_up_urgent(struct stack *st, struct sock *s);
 void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m);
 /* Receive window that may be offered now, in bytes: buffer minus what is queued by true size. */
 uint32_t sock_up_rcv_space(const struct sock *s);
+/* Hints: data for s comes next. First the lines of s, then, when those are there, what they point to. */
+void sock_up_prefetch(const struct sock *s);
+void sock_up_prefetch_waiters(const struct sock *s);
 /* Readiness of s may have changed: queue its waiters. */
 void sock_up_notify(struct stack *st, struct sock *s);
 /* End of round: wake what was noted. */

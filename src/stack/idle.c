@@ -511,7 +511,7 @@ static void stack_thread_sleep(struct stack *st)
 	struct sleep_set set = { .n = 0, .until_us = UINT64_MAX };
 	uint64_t now_us = clock_now_us();
 
-	set.until_us = MIN(wheel_next_us(&st->wheel), now_us + HOUSEKEEPING_US);
+	set.until_us = MIN(MIN(wheel_next_us(&st->wheel), st->settle_by_us), now_us + HOUSEKEEPING_US);
 	if (!list_empty(&st->zombies))
 		set.until_us = MIN(set.until_us, now_us + ZOMBIE_LOOK_US);
 	sleep_add_device(&set, st, now_us);

@@ -65,13 +65,16 @@ static unsigned stack_receive(struct stack *st)
 		left -= n;
 		if (gz->nb_stacks > 1)
 			n = steer_burst(st, m, n);
+		tcp_prefetch_burst(st, m, n);
 		eth_input_burst(st, m, n);
 	} while (n == NETDEV_BURST && left);
 
 	if (gz->nb_stacks > 1) {
 		n = steer_take(st, m, NETDEV_BURST);
-		if (n)
+		if (n) {
+			tcp_prefetch_burst(st, m, n);
 			eth_input_burst(st, m, n);
+		}
 		total += n + via_carry(st);
 	}
 	return total;
@@ -128,6 +131,7 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	st->now_us = now_us;
 	atomic_store_explicit(&st->polled, atomic_load_explicit(&st->polled, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
+	tcp_settle_acks(st);
 	done = stack_run_commands(st);
 	done += stack_receive(st);
 	if (unlikely(wheel_next_us(&st->wheel) <= now_us))
@@ -157,6 +161,7 @@ int stack_engine_init(struct stack *st, uint16_t id, struct netdev *nd, uint16_t
 	st->queue = queue;
 	st->ip4 = *ip4;
 	st->now_us = now_us;
+	st->settle_by_us = UINT64_MAX;
 	if (!st->nic_read)
 		st->nic_read = 128;
 	if (!st->cmd_budget)

@@ -125,7 +125,7 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 		} else if (st->output_due) {
 			stack_output(st);
 		}
-		next_us = st->work_left || st->cmd_backlog ? 0 : wheel_next_us(&st->wheel);
+		next_us = st->work_left || st->cmd_backlog ? 0 : MIN(wheel_next_us(&st->wheel), st->settle_by_us);
 		if (unlikely(!list_empty(&st->zombies)))
 			next_us = MIN(next_us, st->now_us + ZOMBIE_LOOK_US);
 		if (unlikely(st->held_since_us))

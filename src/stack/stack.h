@@ -66,6 +66,7 @@ struct stack {
 	uint16_t cmd_budget;
 	struct inbox_node *cmd_backlog; /* taken from cmds, not run yet (the budget of a round) */
 	bool work_left;			/* the last output left something for the next round */
+	uint64_t settle_by_us;		/* a round must run by then: data was received and is not acknowledged yet; UINT64_MAX none */
 	uint64_t held_since_us;		/* frames wait in the device's queue for company since then; 0: none do */
 	bool output_due;		/* something may have been marked since the last stack_output() */
 	struct rte_mempool *pool;

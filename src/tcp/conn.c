@@ -160,6 +160,7 @@ void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
 		t->port_held = 0;
 	}
 	wheel_cancel(&st->wheel, &t->timer);
+	tcp_deadline_clear(t, TCP_AT_DELACK); /* it may be on the list of those without an acknowledgement */
 	list_del(&t->out_node);
 	t->out_flags = 0;
 	tcp_sendq_purge(t);

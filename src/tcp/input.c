@@ -11,23 +11,34 @@ struct tcb *tcp_find(struct stack *st, const struct ip_addr *laddr, const struct
 	return k ? container_of(k, struct tcb, key) : NULL;
 }
 
-/* Among many connections each line of one is a cache miss: those of the first in the bucket, mostly the right one, are asked for all at
- * once, while the key is compared. */
-static force_inline void fetch_early(struct stack *st, uint32_t hash)
+/* Most data is answered before the next round, and the answer acknowledges: only what was not gets a timer then (tcp_settle_acks()). */
+static force_inline void ack_later(struct stack *st, struct tcb *t)
 {
-	const struct tcp_table *c = &st->tcp->conns;
-	uint32_t i = c->heads[tcp_table_bucket(c, hash)];
-	struct tcb *t;
+	struct tcp_state *ts = st->tcp;
 
-	if (unlikely(!i))
+	if (unlikely(ts->nb_unacked == TCP_UNACKED_MAX)) {
+		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + ts->conf.delack_us);
 		return;
-	t = container_of(tcp_table_at(c, i - 1), struct tcb, key);
-	for (unsigned line = 1; line < 6; line++)
-		prefetch((const char *)t + line * CACHE_LINE);
-	prefetch(&sock_of_tcb(t)->rx_in);
-	prefetch(&sock_of_tcb(t)->tx_acked);
-	prefetch(&sock_of_tcb(t)->items);
-	prefetch(&sock_of_tcb(t)->opt);
+	}
+	if (ts->nb_unacked == 0)
+		st->settle_by_us = st->now_us + ts->conf.delack_us;
+	ts->unacked[ts->nb_unacked++] = t;
+	t->deadline[TCP_AT_DELACK] = TCP_UNSETTLED;
+}
+
+void tcp_settle_acks(struct stack *st)
+{
+	struct tcp_state *ts = st->tcp;
+
+	for (unsigned i = 0; i < ts->nb_unacked; i++) {
+		struct tcb *t = ts->unacked[i];
+
+		/* Answered meanwhile, or gone, or here twice: then it is not unsettled. A TCB's memory stays one. */
+		if (unlikely(t->deadline[TCP_AT_DELACK] == TCP_UNSETTLED))
+			tcp_deadline_set(st, t, TCP_AT_DELACK, st->settle_by_us);
+	}
+	ts->nb_unacked = 0;
+	st->settle_by_us = UINT64_MAX;
 }
 
 /* In-order data was handed up and rcv_nxt moved by len: when to acknowledge (RFC 1122 §4.2.3.2, RFC 5681 §4.2). */
@@ -43,7 +54,7 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	else if (t->deadline[TCP_AT_DELACK] == TCP_NEVER)
-		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + st->tcp->conf.delack_us);
+		ack_later(st, t);
 	tcp_drs_on_data(st, t);
 }
 
@@ -122,7 +133,6 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 	}
 
 	hash = tcp_key_hash(st->secret, dst, src, h->dport_be, h->sport_be);
-	fetch_early(st, hash);
 	t = tcp_find(st, dst, src, h->dport_be, h->sport_be, hash);
 	if (unlikely(!t || t->slow ||
 		     (h->flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG | TCP_ACK)) != TCP_ACK))

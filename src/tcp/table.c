@@ -9,7 +9,7 @@ int tcp_table_init(struct tcp_table *t, struct slab *slab, uint32_t key_off)
 {
 	uint32_t cap = LEVEL_FIRST * 2;
 
-	while (cap < slab->capacity && cap < 1u << 30)
+	while (cap < 2 * (uint64_t)slab->capacity && cap < 1u << 30)
 		cap *= 2;
 	memset(t, 0, sizeof(*t));
 	t->heads = region_carve((size_t)cap * sizeof(uint32_t), CACHE_LINE);
@@ -51,8 +51,9 @@ void tcp_table_insert(struct tcp_table *t, struct tcp_key *k)
 	uint32_t index = (uint32_t)((size_t)((char *)k - t->base) / t->obj_bytes);
 	uint32_t *head;
 
-	/* the top level is never split: 2 * level would pass what was carved */
-	if (t->count >= t->level + t->split && t->level + t->split < t->capacity)
+	/* At most half as many objects as buckets: each further one in a chain is a cache miss. The top level is never split: 2 * level would
+	 * pass what was carved. One insertion needs up to two buckets more. */
+	for (unsigned i = 0; i < 2 && 2 * t->count >= t->level + t->split && t->level + t->split < t->capacity; i++)
 		split_one(t);
 	head = &t->heads[tcp_table_bucket(t, k->hash)];
 	k->hash_next = *head;

@@ -1,7 +1,7 @@
 /* table.h - hash table of 4-tuples that grows in place: linear hashing (Litwin) of 32-bit heads with chains through the objects.
  *
- * The heads are carved sparse for the largest number of objects, so growing never moves or allocates: each insertion beyond load 1 splits
- * one bucket. O(1) at a million entries without a pause for rehashing. Objects live in a slab; a link is index + 1. Owner only.
+ * The heads are carved sparse for the largest number of objects, so growing never moves or allocates: each insertion beyond load 1/2 splits
+ * two buckets. O(1) at a million entries without a pause for rehashing. Objects live in a slab; a link is index + 1. Owner only.
  */
 #ifndef GZ_TCP_TABLE_H
 #define GZ_TCP_TABLE_H

@@ -62,6 +62,7 @@ enum tcp_deadline {
 	TCP_AT_COUNT,
 };
 #define TCP_NEVER UINT64_MAX
+#define TCP_UNSETTLED (UINT64_MAX - 1) /* TCP_AT_DELACK: on tcp_state.unacked, no timer yet */
 
 struct tcp_sack_block {
 	uint32_t start, end;

@@ -21,6 +21,10 @@ void tcp_state_destroy(struct stack *st);
 
 /* m->data at the TCP header; the IP payload is pkt_len bytes. src/dst of the packet. Takes m. */
 void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, const struct ip_addr *dst, uint8_t tos);
+/* Hint: these frames, as the device delivered them, come next. */
+void tcp_prefetch_burst(struct stack *st, struct rte_mbuf *const *m, uint16_t n);
+/* Start of a round: what came in with the last one and was not answered meanwhile gets a timer for its acknowledgement. */
+void tcp_settle_acks(struct stack *st);
 /* Runs output for every TCB on st->tcp_out. */
 void tcp_output_all(struct stack *st);
 /* A timer of kind TIMER_TCP / _SYN / _TW fired. */

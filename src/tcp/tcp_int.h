@@ -57,6 +57,7 @@
 #define TCP_PAWS_IDLE_US (24ULL * 86400 * 1000000) /* RFC 7323 §5.5 */
 #define TCP_QUICK_MAX 16u
 #define TCP_OOO_RUNS_MAX 64u
+#define TCP_UNACKED_MAX 128u
 
 /* What the engine may be told by configuration; defaults are the constants above. */
 struct tcp_conf {
@@ -75,6 +76,8 @@ struct tcp_state {
 	struct list tw_list;	/* by expiry */
 	struct wheel_timer tw_timer; /* at the expiry of the first of tw_list */
 	struct tcp_conf conf;
+	struct tcb *unacked[TCP_UNACKED_MAX]; /* received data in the last round, see tcp_settle_acks() */
+	unsigned nb_unacked;
 	uint64_t challenge_from_us;
 	uint32_t challenge_left;
 };

@@ -176,6 +176,6 @@ void tcp_on_timer(struct stack *st, struct wheel_timer *w)
 		return;
 	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
 		next = MIN(next, t->deadline[i]);
-	if (next != TCP_NEVER)
+	if (next < TCP_UNSETTLED)
 		wheel_arm(&st->wheel, &t->timer, next);
 }
