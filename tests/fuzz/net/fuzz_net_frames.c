@@ -1,5 +1,5 @@
-/* fuzz_net_frames.c - sequences of received frames, time steps and sends: Ethernet, VLAN, ARP, IPv4, ICMP, UDP.
- * Record: kind, length (16 bits, little endian), bytes. */
+/* fuzz_net_frames.c - sequences of received frames, time steps and sends: Ethernet, VLAN, ARP,
+ * IPv4, ICMP, UDP. Record: kind, length (16 bits, little endian), bytes. */
 #define FUZZ_POOL_MBUFS 4096
 #include "fuzz_common.h"
 
@@ -44,7 +44,15 @@ static void fix_checksums(uint8_t *f, size_t n)
 	}
 }
 
-static void receive(const uint8_t *p, size_t n, uint32_t seg, uint64_t flags, bool fix)
+static bool mbuf_differs(const struct rte_mbuf *m, const uint8_t *p, size_t n)
+{
+	uint8_t copy[2048];
+
+	return memcmp(rte_pktmbuf_read(m, 0, (uint32_t)n, copy), p, n) != 0;
+}
+
+/* shared: somebody else still reads the buffer, it must not be written to */
+static void receive(const uint8_t *p, size_t n, uint32_t seg, uint64_t flags, bool fix, bool shared)
 {
 	uint8_t f[2048];
 	struct rte_mbuf *m;
@@ -59,13 +67,24 @@ static void receive(const uint8_t *p, size_t n, uint32_t seg, uint64_t flags, bo
 	m->ol_flags |= flags;
 	m->vlan_tci = f[0];
 	m->tx_offload = 0x5a5a5a5a5a5a5a5aULL;
+	if (shared) {
+		struct rte_mbuf *other = rte_pktmbuf_clone(m, nethost[0].st->pool);
+		uint32_t before = other ? rte_pktmbuf_pkt_len(other) : 0;
+
+		eth_input_burst(nethost[0].st, &m, 1);
+		if (other && (rte_pktmbuf_pkt_len(other) != before || mbuf_differs(other, f, n)))
+			abort();
+		rte_pktmbuf_free(other);
+		return;
+	}
 	eth_input_burst(nethost[0].st, &m, 1);
 }
 
 static void send_datagram(const uint8_t *p, size_t n, uint32_t dst)
 {
 	static uint8_t big[65536];
-	struct rte_mbuf *m = nethost_chain(big, n >= 2 ? (uint32_t)(p[0] | p[1] << 8) : 1, n >= 3 ? p[2] * 8u + 100 : 0);
+	struct rte_mbuf *m = nethost_chain(big, n >= 2 ? (uint32_t)(p[0] | p[1] << 8) : 1,
+					   n >= 3 ? p[2] * 8u + 100 : 0);
 	struct ip_addr a = ip_addr_v4(dst);
 
 	if (!m)
@@ -100,21 +119,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t n;
 		const uint8_t *p = take(&in, len, &n);
 
+		if (kind >= 252) {
+			receive(p, n, kind & 1 ? 40 : 0, 0, true, true);
+			continue;
+		}
 		switch (kind % 12) {
 		case 0:
-			receive(p, n, 0, 0, false);
+			receive(p, n, 0, 0, false, false);
 			break;
 		case 1:
-			receive(p, n, 0, 0, true);
+			receive(p, n, 0, 0, true, false);
 			break;
 		case 2:
-			receive(p, n, kind / 12 + 1u, 0, true);
+			receive(p, n, kind / 12 + 1u, 0, true, false);
 			break;
 		case 3:
-			receive(p, n, 0, RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD, false);
+			receive(p, n, 0, RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD,
+				false, false);
 			break;
 		case 4:
-			receive(p, n, 0, RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED, true);
+			receive(p, n, 0, RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED, true,
+				false);
 			break;
 		case 5:
 			nethost_run(0, n >= 2 ? (uint64_t)(p[0] | p[1] << 8) * 20000 : 0);
@@ -123,7 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			send_datagram(p, n, IP(10, 0, 0, kind / 12));
 			break;
 		case 7:
-			send_datagram(p, n, kind / 12 % 2 ? IP(10, 0, 0, 77) : IP(239, 1, 1, kind / 12));
+			send_datagram(p, n,
+				      kind / 12 % 2 ? IP(10, 0, 0, 77) : IP(239, 1, 1, kind / 12));
 			break;
 		case 8:
 			ip4_group_join(st, IP(239, 1, 1, kind / 12));

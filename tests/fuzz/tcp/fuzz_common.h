@@ -12,6 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void fuzz_open(uint8_t how);
 /* Throws away what the stack sent. */
 void fuzz_drop_sent(void);
+/* The peer resets every connection that the stack still has, then the time of quarantines and
+ * timers passes: nothing may be left. */
+void fuzz_reset_all(void);
 /* Ends it; aborts when a frame broke a rule or an mbuf leaked. */
 void fuzz_close(void);
 

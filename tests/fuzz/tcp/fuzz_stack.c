@@ -1,5 +1,6 @@
-/* fuzz_stack.c - frames of any bytes into the whole stack, with a TCP listener, a connection being opened and a UDP socket.
- * Input: records of {length, flags, bytes}; a flag has the checksums put right, so that the parsers behind them are reached. */
+/* fuzz_stack.c - frames of any bytes into the whole stack, with a TCP listener, a connection being
+ * opened and a UDP socket. Input: records of {length, flags, bytes}; a flag has the checksums put
+ * right, so that the parsers behind them are reached. */
 #include "fuzz_common.h"
 
 #include <stdlib.h>
@@ -60,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sock_unref(l, tenv.self);
 	sock_unref(u, tenv.self);
 	sock_unref(c, tenv.self);
-	testenv_settle();
+	fuzz_reset_all();
 	fuzz_close();
 	return 0;
 }
