@@ -214,6 +214,7 @@ static void put_stats(struct json_object *o, const struct stack *st)
 	put_u64(o, "sock_tx_merge", s->sock_tx_merge);
 	put_u64(o, "accpet_fail", s->accept_fail);
 	/* ours */
+	put_u64(o, "rx_merged", q->rx_merged);
 	put_u64(o, "rx_bytes", q->rx_bytes);
 	put_u64(o, "tx_bytes", q->tx_bytes);
 	put_u64(o, "tx_full", q->tx_full);
@@ -281,6 +282,7 @@ static const char *view_snmp(const struct ctl_request *rq, struct json_object *o
 #define MIB(name) put_u64(mib, #name, st->mib.name);
 #include "stack/counters.def"
 #undef MIB
+		put_u64(mib, "rx_merged", stack_queue(st)->stats.rx_merged);
 		for (unsigned d = 0; d < DROP_REASON_COUNT; d++)
 			put_u64(drops, drop_reason_names[d], st->drops[d]);
 	}

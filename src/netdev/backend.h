@@ -21,6 +21,9 @@ void xdp_remove(const char *vdev);
 struct rte_mbuf *tx_fixup(struct netdev *nd, uint16_t queue, struct rte_mbuf *m);
 /* The flags that need software on nd, precomputed by netdev_open(). */
 uint64_t tx_fixup_mask(const struct netdev *nd);
+/* gro.c: joins consecutive TCP segments of a burst in place; returns how many frames are left. What was joined says RTE_MBUF_F_RX_LRO
+ * and tso_segsz, as if the device had done it. Takes no buffer and keeps none. */
+uint16_t gro_merge(struct rte_mbuf **m, uint16_t n);
 /* Puts a stripped VLAN tag back into a received frame; false: no room (the frame is then to be dropped). */
 bool rx_vlan_reinsert(struct rte_mbuf *m);
 

@@ -54,6 +54,12 @@ uint16_t netdev_rx(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, uint1
 	}
 	q->stats.rx_pkts += out;
 	q->stats.rx_bytes += bytes;
+	if (out > 1 && nd->rx_merge) {
+		uint16_t left = gro_merge(m, out);
+
+		q->stats.rx_merged += (uint64_t)(out - left);
+		out = left;
+	}
 	return out;
 }
 
@@ -243,6 +249,7 @@ int netdev_open(struct netdev **out, const struct netdev_request *req, char *err
 		return r;
 	}
 	nd->tx_fix = tx_fixup_mask(nd);
+	nd->rx_merge = true;
 	*out = nd;
 	return 0;
 }

@@ -46,6 +46,7 @@ struct netdev_ops {
 
 struct netdev_queue_stats { /* [stack that owns the queue] */
 	uint64_t rx_pkts, rx_bytes, rx_drop, rx_allocmbuf_fail;
+	uint64_t rx_merged; /* of rx_pkts: went on as part of the one before */
 	uint64_t tx_pkts, tx_bytes, tx_drop, tx_full;
 };
 
@@ -73,12 +74,14 @@ struct netdev {
 	uint16_t tx_max_segs;	   /* mbufs per frame, 1: linear only */
 	bool tso_sum_has_len;	   /* frames to segment leave with the length in the pseudo-header sum (kernel, virtio) */
 	uint64_t tx_fix;	   /* RTE_MBUF_F_TX_* that netdev_tx() takes care of in software */
+	bool rx_merge;		   /* netdev_rx() joins consecutive TCP segments (gro.c) */
 	_Atomic bool link_up;
 	_Atomic uint32_t link_changes;
 	struct netdev_queue queues[NETDEV_MAX_QUEUES];
 };
 
-/* Receives a burst and normalises offload results. Frames become the caller's. */
+/* Receives a burst, normalises offload results, and joins TCP segments of one flow that came together (nd->rx_merge). Frames become
+ * the caller's. */
 uint16_t netdev_rx(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, uint16_t n);
 /* Queues one complete Ethernet frame for sending; takes m (also when it must drop it: counted tx_drop). */
 void netdev_tx(struct netdev *nd, uint16_t queue, struct rte_mbuf *m);

@@ -338,6 +338,7 @@ void memdev_apply(struct memdev *d)
 	nd->rx_offloads = d->conf.rx_csum ? RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
 						    RTE_ETH_RX_OFFLOAD_UDP_CKSUM :
 					    0;
+	nd->rx_merge = d->conf.rx_merge;
 	nd->tx_max_segs = d->conf.linear_only ? 1 : 40;
 	nd->tx_fix = tx_fixup_mask(nd);
 	atomic_store(&nd->mtu, d->conf.mtu ? d->conf.mtu : 1500);

@@ -351,6 +351,7 @@ static int random_run(uint64_t seed)
 	dev.rx_seg_bytes = prng_below(&p, 3) ? 0 : 100 + (uint16_t)prng_below(&p, 1000);
 	dev.tx_hold = prng_below(&p, 2) ? 0 : (uint16_t)prng_below(&p, 64);
 	dev.tx_accept = prng_below(&p, 4) ? 0 : 1 + (uint16_t)prng_below(&p, 32);
+	dev.rx_merge = seed % 2;
 	open_env(hosts, &w, &dev, seed);
 	for (unsigned h = 0; h < hosts; h++)
 		listen_on(h);

@@ -602,6 +602,7 @@ static bool setting(struct parser *ps)
 		bool *b;
 	} known[] = { { "tolerance_usecs", &sc->tolerance_us, NULL }, { "mtu", &sc->mtu, NULL },
 		      { "remote_isn", &sc->remote_isn, NULL },	    { "check_psh", NULL, &sc->check_psh },
+		      { "burst", NULL, &sc->burst },
 		      { "plain_only", NULL, &sc->plain_only },	    { "offload_only", NULL, &sc->offload_only },
 		      { "no_data_check", NULL, &sc->no_data_check }, { "allow_extra", NULL, &sc->allow_extra } };
 	int64_t v = 1;

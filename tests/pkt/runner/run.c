@@ -216,6 +216,12 @@ static struct frame *build_icmp(struct run *r, const struct event *e, struct pee
 	return f;
 }
 
+/* Packets at one time, in a script that says so, are one burst of the device. */
+static bool joins_burst(const struct run *r, const struct event *e)
+{
+	return r->sc->burst && e && e->kind == EVENT_IN && e->when == TIME_RELATIVE && e->us == 0;
+}
+
 static int do_inbound(struct run *r, const struct event *e)
 {
 	unsigned n = e->peer >= 0 ? (unsigned)e->peer : r->cur;
@@ -241,6 +247,7 @@ static int do_inbound(struct run *r, const struct event *e)
 				p->syn_script = e->seg.seq;
 				p->remote_isn = e->seg.seq + p->remote_base;
 			}
+			s.frag = 0x4000; /* path MTU discovery, as everybody's TCP does it */
 			s.seq = e->seg.seq + p->remote_base;
 			s.ack = e->seg.flags & TH_ACK ? e->seg.ack + p->local_base : 0;
 			s.flags = e->seg.flags;
@@ -263,6 +270,8 @@ static int do_inbound(struct run *r, const struct event *e)
 		f = seg_build(&s);
 	}
 	memdev_push(&tenv.host[0].dev, f);
+	if (joins_burst(r, e->next))
+		return 0;
 	testenv_settle();
 	try_pending(r);
 	return 0;
@@ -877,7 +886,7 @@ static int run_events(struct run *r)
 
 		if (e->when != TIME_ANY && at < r->last_us)
 			return bad(r, e->line, "time goes backwards");
-		if (e->kind != EVENT_OUT && e->when != TIME_ANY)
+		if (e->kind != EVENT_OUT && e->when != TIME_ANY && !joins_burst(r, e))
 			pass_time(r, at, false);
 		if (e->when != TIME_ANY)
 			r->last_us = e->kind == EVENT_OUT && e->until_us >= 0 ? r->last_us : at;
@@ -922,7 +931,7 @@ int script_run(const struct script *sc, enum run_mode mode, bool verbose, char *
 {
 	struct memdev_conf plain = { .mtu = (uint32_t)sc->mtu },
 			   offload = { .mtu = (uint32_t)sc->mtu, .tx_csum = true, .tso_max_bytes = 61440, .rx_csum = true,
-				       .rx_seg_bytes = 200, .tx_hold = 3 };
+				       .rx_merge = true, .rx_seg_bytes = 200, .tx_hold = 3 };
 	struct run *r = calloc(1, sizeof(*r));
 	int failed;
 

@@ -60,7 +60,7 @@ struct script {
 	unsigned nb_events;
 	/* --name=value lines */
 	int64_t tolerance_us, mtu, remote_isn;
-	bool check_psh, plain_only, offload_only, no_data_check, allow_extra;
+	bool check_psh, burst, plain_only, offload_only, no_data_check, allow_extra;
 	char error[512]; /* "file:line: what" */
 };
 
