@@ -28,7 +28,8 @@
 #define TICK_US 1000
 #define IDLE_TICKS 20		/* quiet ticks before the keeper sleeps for real */
 #define HOUSEKEEPING_US 1000000
-#define NO_FD_SLEEP_US 1000	/* longest sleep on a device without a descriptor */
+#define NO_FD_SLEEP_US 1000	/* longest sleep on a device without a descriptor, or while one is missing */
+#define NO_FD_NAP_US 20		/* shortest */
 #define CLIENT_FD_SLEEP_US 1000 /* a client's eventfd cannot be written by the home: it looks this often */
 #define SLEEP_FDS 24		/* own descriptors of a sleep, beside the caller's */
 
@@ -205,8 +206,15 @@ static void sleep_add_device(struct sleep_set *set, struct stack *st, uint64_t n
 {
 	int fd = stack_wait_fd(st);
 
-	if (fd < 0)
-		set->until_us = MIN(set->until_us, now_us + NO_FD_SLEEP_US);
+	if (fd < 0) {
+		/* No longer than it has been quiet: a frame that comes a little after the spinning waits about as long again, not a
+		 * millisecond; and a device that stays quiet soon costs one look a millisecond. */
+		uint64_t busy_us = atomic_load_explicit(&st->busy_us, memory_order_relaxed);
+		uint64_t quiet_us = now_us > busy_us ? now_us - busy_us : 0;
+		uint64_t most_us = MIN(quiet_us, (uint64_t)NO_FD_SLEEP_US);
+
+		set->until_us = MIN(set->until_us, now_us + MAX(most_us, (uint64_t)NO_FD_NAP_US));
+	}
 	sleep_add(set, fd, st);
 }
 

@@ -141,7 +141,9 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	done += st->work_left;
 	stack_output(st);
 	st->stats.polls++;
-	if (!done)
+	if (done)
+		atomic_store_explicit(&st->busy_us, now_us, memory_order_relaxed);
+	else
 		st->stats.polls_empty++;
 	if (unlikely(!list_empty(&st->zombies)) && (!done || (st->stats.polls % ZOMBIE_EVERY) == 0))
 		sock_reap_zombies(st);

@@ -91,6 +91,7 @@ struct stack {
 	_Atomic uint64_t owner cache_aligned; /* 0 free, else pid << 32 | tid */
 	struct inbox cmds cache_aligned;      /* struct cmd; pushed by anyone, taken by the owner */
 	_Atomic uint32_t polled;	      /* +1 per round: lets the keeper see that somebody polls */
+	_Atomic uint64_t busy_us;	      /* the last round that found something to do; written by the owner */
 	_Atomic uint64_t watch cache_aligned; /* who sleeps on the device: 0 nobody, else pid << 32 | tid */
 	_Atomic uint32_t asleep;	      /* 1: the watcher (or the pinned thread) sleeps; ring the doorbell */
 	_Atomic uint64_t sleep_until_us;      /* published with asleep: when it will wake by itself */
