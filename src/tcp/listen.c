@@ -11,6 +11,7 @@ const uint32_t tcp_syn_rec_bytes = sizeof(struct tcp_syn);
 /* DEVIATION(Linux): without SYN cookies a full SYN queue would refuse what Linux accepts, so a small backlog still holds this many half-open
  * connections; accepted ones are bounded by the backlog itself. */
 #define SYN_QUEUE_MIN 1024u
+#define SYN_GRACE_US 100000u /* a half-open connection is not displaced before */
 
 /* Type-stable memory: is it still the listener that took the SYN? */
 static struct sock *listener_of(const struct tcp_syn *r)
@@ -106,12 +107,14 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
-/* Half-open connections reached their bound: the oldest makes room, of the same listener if one is near. A peer that answers needs a round trip;
- * in a flood the records of those that never will are older than that. */
+/* Half-open connections reached their bound: the oldest makes room, of the same listener if one is near. But not before its peer had time to
+ * answer: in a flood every new SYN would displace one that waits for its peer still, so that only the nearest get through, and each
+ * costs a SYN-ACK. So what is answered in a flood is bounded (queue / grace, 10,000 a second), and the rest is dropped at once. */
 static bool recycle_oldest(struct stack *st, const struct sock *l)
 {
 	struct list *n, *pick = st->tcp->syn_list.next;
 	unsigned look = 16;
+	struct tcp_syn *r;
 
 	list_for_each(n, &st->tcp->syn_list) {
 		if (container_of(n, struct tcp_syn, node)->listener == l) {
@@ -123,10 +126,19 @@ static bool recycle_oldest(struct stack *st, const struct sock *l)
 	}
 	if (pick == &st->tcp->syn_list)
 		return false;
+	r = container_of(pick, struct tcp_syn, node);
+	if (st->now_us - r->sent_us < SYN_GRACE_US)
+		return false;
 	st->drops[DROP_TCP_SYN_RATE]++;
 	st->mib.tcp_listen_drops++;
-	tcp_syn_free(st, container_of(pick, struct tcp_syn, node));
+	tcp_syn_free(st, r);
 	return true;
+}
+
+static cold_path void syn_refused(struct stack *st)
+{
+	st->mib.tcp_listen_drops++;
+	st->drops[DROP_TCP_SYN_RATE]++;
 }
 
 /* A SYN for listener l. */
@@ -144,14 +156,15 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 		st->drops[DROP_TCP_BACKLOG]++;
 		return;
 	}
-	if (qlen >= MAX(backlog, SYN_QUEUE_MIN))
-		recycle_oldest(st, l);
+	if (unlikely(qlen >= MAX(backlog, SYN_QUEUE_MIN)) && !recycle_oldest(st, l)) {
+		syn_refused(st);
+		return;
+	}
 	r = slab_alloc(&gz->syn_recs);
-	if (!r && recycle_oldest(st, l))
+	if (unlikely(!r) && recycle_oldest(st, l))
 		r = slab_alloc(&gz->syn_recs);
-	if (!r) {
-		st->mib.tcp_listen_drops++;
-		st->drops[DROP_TCP_SYN_RATE]++;
+	if (unlikely(!r)) {
+		syn_refused(st);
 		return;
 	}
 	r->key.laddr = *g->dst;
