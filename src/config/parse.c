@@ -622,6 +622,26 @@ int conf_load(struct config *c, const char *path, struct conf_report *rep)
 
 /* --- effective values --- */
 
+/* text as libconfig would read it back; returns the length that it needs, like snprintf(). */
+static size_t put_quoted(char *buf, size_t bytes, const char *text)
+{
+	size_t used = (size_t)snprintf(buf, bytes, "\"");
+
+	for (; *text; text++) {
+		unsigned char ch = (unsigned char)*text;
+		char *at = used < bytes ? buf + used : NULL;
+		size_t left = at ? bytes - used : 0;
+
+		if (ch == '"' || ch == '\\')
+			used += (size_t)snprintf(at, left, "\\%c", ch);
+		else if (ch < ' ' || ch == 0x7f)
+			used += (size_t)snprintf(at, left, "\\x%02x", ch);
+		else
+			used += (size_t)snprintf(at, left, "%c", ch);
+	}
+	return used + (size_t)snprintf(used < bytes ? buf + used : NULL, used < bytes ? bytes - used : 0, "\"");
+}
+
 const char *conf_value_text(const struct config *c, unsigned key, char *buf, size_t bytes)
 {
 	const struct conf_key *k = &conf_keys[key];
@@ -633,14 +653,17 @@ const char *conf_value_text(const struct config *c, unsigned key, char *buf, siz
 		snprintf(buf, bytes, "%d", *field_int(mc, k));
 		break;
 	case CONF_STRING:
-		snprintf(buf, bytes, "\"%s\"", *field_str(mc, k));
+		put_quoted(buf, bytes, *field_str(mc, k));
 		break;
 	case CONF_STRINGS: {
 		const struct conf_strings *s = field_strs(mc, k);
 
 		used = (size_t)snprintf(buf, bytes, "[");
-		for (unsigned i = 0; i < s->n && used < bytes; i++)
-			used += (size_t)snprintf(buf + used, bytes - used, "%s\"%s\"", i ? ", " : "", s->v[i]);
+		for (unsigned i = 0; i < s->n && used < bytes; i++) {
+			used += (size_t)snprintf(buf + used, bytes - used, "%s", i ? ", " : "");
+			if (used < bytes)
+				used += put_quoted(buf + used, bytes - used, s->v[i]);
+		}
 		if (used < bytes)
 			snprintf(buf + used, bytes - used, "]");
 		break;

@@ -485,6 +485,14 @@ static void values_are_shown_as_the_file_writes_them(void **state)
 	assert_int_equal(l->c.origin[conf_key_find("nic_vlan_mode")], CONF_FROM_FILE);
 	assert_int_equal(l->c.line[conf_key_find("nic_vlan_mode")], 4);
 	assert_int_equal(l->c.origin[conf_key_find("udp_enable")], CONF_FROM_DEFAULT);
+	/* as it would have to be written */
+	free(l->c.unix_prefix);
+	l->c.unix_prefix = strdup("a\"b\\c\n");
+	assert_string_equal(conf_value_text(&l->c, (unsigned)conf_key_find("unix_prefix"), buf, sizeof(buf)), "\"a\\\"b\\\\c\\x0a\"");
+	for (size_t n = 0; n < 12; n++) {
+		conf_value_text(&l->c, (unsigned)conf_key_find("unix_prefix"), buf, n + 1);
+		assert_true(strlen(buf) <= n);
+	}
 	conf_value_text(&l->c, (unsigned)conf_key_find("dpdk_args"), buf, 8);
 	assert_true(strlen(buf) < 8);
 	unload(l);
