@@ -187,7 +187,7 @@ static void add_instance(struct instance *all, unsigned *count, const char *path
 		failed("%s: process %d does not answer: is it stopped?", path, (int)cred.pid);
 	}
 	set_timeout(in->fd, TIMEOUT_S);
-	if (!in->hello || (prefix && strcmp(str_of(in->hello, "unix_prefix"), prefix))) {
+	if (!json_object_is_type(in->hello, json_type_object) || (prefix && strcmp(str_of(in->hello, "unix_prefix"), prefix))) {
 		json_object_put(in->hello);
 		close(in->fd);
 		return;

@@ -68,6 +68,10 @@ const char *str_of(struct json_object *o, const char *key);
 uint64_t u64_of(struct json_object *o, const char *key);
 int64_t i64_of(struct json_object *o, const char *key);
 struct json_object *member(struct json_object *o, const char *key);
+/* The member if it is an array, an object; else an empty one: a process with another version of the library may answer in another shape, and json-c
+ * ends the program when an array is not one. Borrowed. */
+struct json_object *array_of(struct json_object *o, const char *key);
+struct json_object *object_of(struct json_object *o, const char *key);
 /* Bits per second in steps of 1,024, as "  84.31Mb/s". */
 const char *rate_text(double bytes_per_second, char *buf, size_t bytes);
 

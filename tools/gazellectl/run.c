@@ -81,7 +81,7 @@ static const char *why_not_preloadable(const char *file)
 		return NULL; /* a script: its interpreter is what counts */
 	if (e.h.e_ident[EI_CLASS] != ELFCLASS64)
 		return "it is a 32-bit program: the library is a 64-bit one";
-	for (unsigned i = 0; i < e.h.e_phnum && e.h.e_phoff + (i + 1) * sizeof(Elf64_Phdr) <= (size_t)n; i++) {
+	for (size_t i = 0; i < e.h.e_phnum && e.h.e_phoff <= (size_t)n && (i + 1) * sizeof(Elf64_Phdr) <= (size_t)n - e.h.e_phoff; i++) {
 		Elf64_Phdr ph;
 
 		memcpy(&ph, e.bytes + e.h.e_phoff + i * sizeof(ph), sizeof(ph));
@@ -311,8 +311,11 @@ int run_command(int argc, char **argv)
 	/* by the name typed, or by the file that a link leads to */
 	names = joined(base, ',', strcmp(base, real_base) ? real_base : NULL);
 	preload = joined(library, ':', getenv("LD_PRELOAD"));
-	if (!names || !preload)
+	if (!names || !preload) {
+		free(names);
+		free(preload);
 		return failed("out of memory");
+	}
 	setenv("LD_PRELOAD", preload, 1);
 	setenv("LSTACK_CONF_PATH", conf, 1);
 	setenv("GAZELLE_BIND_PROCNAME", names, 1);
@@ -320,5 +323,7 @@ int run_command(int argc, char **argv)
 	rc = failed("%s: cannot be run: %s", r.program[0], strerror(errno));
 	if (!r.conf)
 		unlink(conf);
+	free(names);
+	free(preload);
 	return rc;
 }

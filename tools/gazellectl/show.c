@@ -25,6 +25,30 @@ const char *str_of(struct json_object *o, const char *key)
 	return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
 }
 
+struct json_object *array_of(struct json_object *o, const char *key)
+{
+	static struct json_object *none;
+	struct json_object *v = member(o, key);
+
+	if (json_object_is_type(v, json_type_array))
+		return v;
+	if (!none)
+		none = json_object_new_array();
+	return none;
+}
+
+struct json_object *object_of(struct json_object *o, const char *key)
+{
+	static struct json_object *none;
+	struct json_object *v = member(o, key);
+
+	if (json_object_is_type(v, json_type_object))
+		return v;
+	if (!none)
+		none = json_object_new_object();
+	return none;
+}
+
 uint64_t u64_of(struct json_object *o, const char *key)
 {
 	return json_object_get_uint64(member(o, key));
@@ -44,8 +68,8 @@ int print_json(struct json_object *o)
 }
 
 #define for_each_stack(i, st, answer)                                                                                     \
-	for (size_t i = 0; i < json_object_array_length(member(answer, "stacks")) &&                                      \
-			   ((st) = json_object_array_get_idx(member(answer, "stacks"), i), true); i++)
+	for (size_t i = 0; i < json_object_array_length(array_of(answer, "stacks")) &&                                      \
+			   ((st) = json_object_array_get_idx(array_of(answer, "stacks"), i), true); i++)
 
 /* Asks and, with --json, prints. *done: nothing is left to do, return the result. */
 static struct json_object *view(struct instance *in, const struct options *o, const char *cmd, int *rc)
@@ -159,7 +183,7 @@ static void rate_json(struct json_object *now, struct json_object *before, doubl
 	json_object_object_add(o, "seconds", json_object_new_double(dt));
 	json_object_object_add(o, "stacks", a);
 	for_each_stack (i, st, now) {
-		struct json_object *old = json_object_array_get_idx(member(before, "stacks"), i), *e = json_object_new_object();
+		struct json_object *old = json_object_array_get_idx(array_of(before, "stacks"), i), *e = json_object_new_object();
 
 		json_object_object_add(e, "tid", json_object_new_uint64(u64_of(st, "tid")));
 		for (unsigned k = 0; k < ARRAY_SIZE(keys); k++)
@@ -194,7 +218,7 @@ int show_rate(struct instance *in, const struct options *o)
 			rate_json(now, before, t1 - t0);
 		else
 			for_each_stack (i, st, now) {
-				struct json_object *old = json_object_array_get_idx(member(before, "stacks"), i);
+				struct json_object *old = json_object_array_get_idx(array_of(before, "stacks"), i);
 
 				printf("------ Statistics of lstack rate   stack tid: %6" PRIu64 " ------\n", u64_of(st, "tid"));
 				rate_line(st, old, t1 - t0, "rx");
@@ -222,7 +246,7 @@ int show_snmp(struct instance *in, const struct options *o)
 		return rc;
 	printf("Statistics of lstack snmp:\n");
 	for_each_stack (i, st, a) {
-		struct json_object *mib = member(st, "mib");
+		struct json_object *mib = object_of(st, "mib");
 
 		printf("\n------ stack tid: %6" PRIu64 " ------\n", u64_of(st, "tid"));
 		json_object_object_foreach (mib, key, value)
@@ -241,7 +265,7 @@ int show_drops(struct instance *in, const struct options *o)
 		return rc;
 	printf("Packets dropped by the stack, by reason:\n");
 	for_each_stack (i, st, a) {
-		struct json_object *drops = member(st, "drops");
+		struct json_object *drops = object_of(st, "drops");
 		unsigned any = 0;
 
 		printf("\n------ stack tid: %6" PRIu64 " ------\n", u64_of(st, "tid"));
@@ -269,7 +293,7 @@ int show_xstats(struct instance *in, const struct options *o)
 
 	if (!a)
 		return rc;
-	x = member(a, "xstats");
+	x = array_of(a, "xstats");
 	printf("###### NIC extended statistics for port %-2" PRIu64 " #########\n", u64_of(a, "port"));
 	for (size_t i = 0; i < json_object_array_length(x); i++) {
 		struct json_object *e = json_object_array_get_idx(x, i);
@@ -288,7 +312,7 @@ int show_features(struct instance *in, const struct options *o)
 
 	if (!a)
 		return rc;
-	f = member(a, "features");
+	f = object_of(a, "features");
 	printf("###### NIC offload and other features for port %-2" PRIu64 " #########\n", u64_of(a, "port"));
 	json_object_object_foreach (f, key, value)
 		printf("%s: %s\n", key, json_object_get_boolean(value) ? "on" : "off");
@@ -307,7 +331,7 @@ int show_neigh(struct instance *in, const struct options *o)
 	if (!a)
 		return rc;
 	for_each_stack (i, st, a) {
-		struct json_object *n = member(st, "neighbours");
+		struct json_object *n = array_of(st, "neighbours");
 
 		printf("------ stack tid: %6" PRIu64 " ------\n", u64_of(st, "tid"));
 		for (size_t k = 0; k < json_object_array_length(n); k++) {
@@ -376,7 +400,7 @@ static uint64_t proto_value(struct json_object *st, const char *source)
 	if (source[0] != '-')
 		return u64_of(member(st, "mib"), source);
 	n = strlen(++source);
-	json_object_object_foreach (member(st, "drops"), key, value)
+	json_object_object_foreach (object_of(st, "drops"), key, value)
 		if (!strncmp(key, source, n))
 			sum += json_object_get_uint64(value);
 	return sum;
@@ -426,7 +450,7 @@ int show_config(struct instance *in, const struct options *o)
 	if (!a)
 		return rc;
 	printf("# effective configuration; file: %s\n", str_of(a, "file"));
-	keys = member(a, "keys");
+	keys = array_of(a, "keys");
 	for (size_t i = 0; i < json_object_array_length(keys); i++) {
 		struct json_object *k = json_object_array_get_idx(keys, i);
 		const char *note = str_of(k, "note");

@@ -72,7 +72,7 @@ static int walk(struct instance *in, const struct options *o, int64_t stack, str
 		a = ask(in, rq);
 		if (!a)
 			return EXIT_FAILED;
-		rows = member(a, "conns");
+		rows = array_of(a, "conns");
 		for (size_t i = 0; i < json_object_array_length(rows); i++) {
 			struct json_object *c = json_object_array_get_idx(rows, i);
 
@@ -117,7 +117,7 @@ int show_conns(struct instance *in, const struct options *o)
 	stats = ask_cmd(in, "stats");
 	if (!stats)
 		return EXIT_FAILED;
-	stacks = member(stats, "stacks");
+	stacks = array_of(stats, "stacks");
 	printf("Active Internet connections (servers and established)\n");
 	for (size_t i = 0; i < json_object_array_length(stacks) && rc == EXIT_OK; i++) {
 		struct json_object *st = json_object_array_get_idx(stacks, i);
