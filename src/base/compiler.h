@@ -42,6 +42,21 @@ static force_inline void cpu_relax(void)
 #endif
 }
 
+/* Headers are written in words of eight bytes and summed in such words: a load that needs several earlier stores waits until they have left
+ * the store buffer. The value that lies in memory as `first`, then `second`. */
+static force_inline uint32_t mem_pair16(uint16_t first, uint16_t second)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (uint32_t)second << 16 | first : (uint32_t)first << 16 | second;
+}
+static force_inline uint64_t mem_pair32(uint32_t first, uint32_t second)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (uint64_t)second << 32 | first : (uint64_t)first << 32 | second;
+}
+static force_inline uint16_t mem_pair8(uint8_t first, uint8_t second)
+{
+	return (uint16_t)(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? second << 8 | first : first << 8 | second);
+}
+
 static force_inline void prefetch(const void *p)
 {
 	__builtin_prefetch(p);

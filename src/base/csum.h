@@ -104,6 +104,36 @@ static force_inline uint16_t csum_ip4_20(const void *hdr)
 	return (uint16_t)~csum_fold(csum_add(s, t));
 }
 
+/* What belongs into the checksum field of a header of 20 bytes, whatever is there now. */
+static force_inline uint16_t csum_ip4_fill(const void *hdr)
+{
+	uint64_t w[2], s;
+	uint32_t t;
+
+	memcpy(w, hdr, 16);
+	memcpy(&t, (const char *)hdr + 16, 4);
+	s = csum_add(w[0], w[1] & mem_pair32(mem_pair16(0xffff, 0), 0xffffffffu));
+	return (uint16_t)~csum_fold(csum_add(s, t));
+}
+
+/* Sum of a header of n bytes, a multiple of four, that was written in words of eight. */
+static force_inline uint64_t csum_words(const void *hdr, size_t n)
+{
+	const char *p = hdr;
+	uint64_t sum = 0, w;
+	uint32_t t;
+
+	for (; n >= 8; n -= 8, p += 8) {
+		memcpy(&w, p, 8);
+		sum = csum_add(sum, w);
+	}
+	if (n) {
+		memcpy(&t, p, 4);
+		sum = csum_add(sum, t);
+	}
+	return sum;
+}
+
 /* Adds len bytes at offset off of a chain (within pkt_len) to sum. A segment that begins at an odd place of
  * the datagram has its bytes swapped against the words of the sum (RFC 1071 §2(B)). */
 static inline uint64_t csum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t len, uint64_t sum)

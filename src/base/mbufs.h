@@ -21,6 +21,20 @@ static force_inline uint64_t mbuf_kept_flags(const struct rte_mbuf *m)
 	return m->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
 }
 
+/* Lengths of headers, for the device. Set as parts of the whole word, so that the device's load of it need not wait for bytes. */
+static force_inline void mbuf_set_hdr_len(struct rte_mbuf *m, unsigned shift, unsigned bits, uint64_t len)
+{
+	m->tx_offload = (m->tx_offload & ~(((1ULL << bits) - 1) << shift)) | len << shift;
+}
+static force_inline void mbuf_set_l2_len(struct rte_mbuf *m, uint64_t len)
+{
+	mbuf_set_hdr_len(m, RTE_MBUF_L2_LEN_OFS, RTE_MBUF_L2_LEN_BITS, len);
+}
+static force_inline void mbuf_set_l3_len(struct rte_mbuf *m, uint64_t len)
+{
+	mbuf_set_hdr_len(m, RTE_MBUF_L3_LEN_OFS, RTE_MBUF_L3_LEN_BITS, len);
+}
+
 /* Whole chain writable, its mbufs held by nobody else? */
 static inline bool mbuf_chain_writable(const struct rte_mbuf *m)
 {

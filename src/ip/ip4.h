@@ -31,8 +31,9 @@ void ip4_input(struct stack *st, struct rte_mbuf *m);
 /* Header description for output */
 struct ip4_tx {
 	uint32_t src_be, dst_be;
-	uint8_t proto, ttl, tos;
-	bool df; /* don't fragment: too big is an error, else fragments are made */
+	uint8_t ttl; /* not beside proto: compilers would load both at once, just after they were stored one by one */
+	bool df;     /* don't fragment: too big is an error, else fragments are made */
+	uint8_t proto, tos;
 	bool loop; /* group destinations: a copy for this host's own sockets */
 };
 

@@ -323,7 +323,7 @@ int ip4_output(struct stack *st, struct rte_mbuf *m, const struct ip4_tx *tx, st
 	/* An atomic datagram needs no identification (RFC 6864 §4.1) */
 	ip4_hdr_write(ip, tx, (uint16_t)len, tx->df ? 0 : htons(ip4_ident(st, tx->src_be, tx->dst_be, tx->proto)), tx->df);
 	m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
-	m->l3_len = IP4_HDR_BYTES;
+	mbuf_set_l3_len(m, IP4_HDR_BYTES);
 
 	if (unlikely(next_hop_be == st->ip4.addr_be))
 		return loopback_put(st, m, IP4_RX_LOOPED);

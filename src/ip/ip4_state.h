@@ -58,16 +58,14 @@ uint16_t ip4_ident(struct stack *st, uint32_t src_be, uint32_t dst_be, uint8_t p
 /* Writes a header of 20 bytes without options; checksum left to the device (flags are the caller's). id as it is. */
 static force_inline void ip4_hdr_write(struct rte_ipv4_hdr *ip, const struct ip4_tx *tx, uint16_t total, uint16_t id_be, bool df)
 {
-	ip->version_ihl = 0x45;
-	ip->type_of_service = tx->tos;
-	ip->total_length = htons(total);
-	ip->packet_id = id_be;
-	ip->fragment_offset = df ? htons(IP4_DF) : 0;
-	ip->time_to_live = tx->ttl;
-	ip->next_proto_id = tx->proto;
-	ip->hdr_checksum = 0;
-	ip->src_addr = tx->src_be;
-	ip->dst_addr = tx->dst_be;
+	const uint64_t w[2] = {
+		mem_pair32(mem_pair16(mem_pair8(0x45, tx->tos), htons(total)), mem_pair16(id_be, df ? htons(IP4_DF) : 0)),
+		mem_pair32(mem_pair16(mem_pair8(tx->ttl, tx->proto), 0), tx->src_be),
+	};
+
+	memcpy(ip, &w[0], 8);
+	memcpy((char *)ip + 8, &w[1], 8);
+	memcpy(&ip->dst_addr, &tx->dst_be, 4);
 }
 /* Local delivery: m->data at the header of hlen bytes, complete datagram. Takes m. */
 void ip4_deliver(struct stack *st, struct rte_mbuf *m, uint32_t hlen);

@@ -11,6 +11,7 @@
  * Nothing that merely arrives creates an entry; output does. Table and queues are made at start and bounded.
  */
 #include "link/neigh.h"
+#include "base/mbufs.h"
 #include "ip/ip4.h"
 
 #include <rte_ether.h>
@@ -339,7 +340,7 @@ static force_inline void frame_put(struct rte_mbuf *m, const uint8_t frame[16])
 	m->data_off = (uint16_t)(m->data_off - ETH_HDR_BYTES);
 	m->data_len = (uint16_t)(m->data_len + ETH_HDR_BYTES);
 	m->pkt_len += ETH_HDR_BYTES;
-	m->l2_len = ETH_HDR_BYTES;
+	mbuf_set_l2_len(m, ETH_HDR_BYTES);
 }
 
 /* 802.1Q: by the device, or the four bytes by ourselves. */

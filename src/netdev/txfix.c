@@ -41,7 +41,9 @@ static force_inline bool headers_present(const struct rte_mbuf *m, uint32_t need
 /* Finishes the L4 checksum whose field holds the pseudo-header sum. */
 static void l4_checksum(struct rte_mbuf *m, uint32_t l4, uint32_t field)
 {
-	uint16_t sum = (uint16_t)~csum_fold(csum_mbuf(m, l4, m->pkt_len - l4, 0));
+	uint32_t hlen = m->l4_len % 4 == 0 && l4 + m->l4_len <= m->data_len ? m->l4_len : 0;
+	uint64_t head = csum_words(rte_pktmbuf_mtod_offset(m, const char *, l4), hlen);
+	uint16_t sum = (uint16_t)~csum_fold(csum_mbuf(m, l4 + hlen, m->pkt_len - l4 - hlen, head));
 
 	/* RFC 768: an all-zero UDP sum is sent as all ones; for TCP both mean the same */
 	if (sum == 0 && (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM)
@@ -72,8 +74,12 @@ static bool checksums(struct netdev *nd, struct rte_mbuf *m)
 		uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, l3);
 		uint16_t sum;
 
-		memset(ip + 10, 0, 2);
-		sum = likely(m->l3_len == 20) ? csum_ip4_20(ip) : csum_flat(ip, m->l3_len);
+		if (likely(m->l3_len == 20)) {
+			sum = csum_ip4_fill(ip);
+		} else {
+			memset(ip + 10, 0, 2);
+			sum = csum_flat(ip, m->l3_len);
+		}
 		memcpy(ip + 10, &sum, sizeof(sum));
 		m->ol_flags &= ~RTE_MBUF_F_TX_IP_CKSUM;
 	}

@@ -53,46 +53,44 @@ static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t s
 	struct tcp_sack_block b[4];
 	unsigned nsack = sack_blocks(t, len >= t->mss ? 0 : MIN(t->mss - len, 40u), b);
 	unsigned hlen = TCP_HDR_MIN + (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0) + (nsack ? 4 + 8 * nsack : 0);
-	struct tcp_hdr *h;
-	uint8_t *opt;
-	uint32_t sum_len;
+	uint16_t urg_be = 0;
+	uint32_t sum_len = hlen + len, tail;
+	uint64_t w;
+	char *h;
 
 	m->data_off = (uint16_t)(m->data_off - hlen);
 	m->data_len = (uint16_t)(m->data_len + hlen);
-	m->pkt_len = len + hlen;
-	h = rte_pktmbuf_mtod(m, struct tcp_hdr *);
-	opt = (uint8_t *)(h + 1);
-	h->sport_be = t->lport_be;
-	h->dport_be = t->rport_be;
-	h->seq_be = htonl(seq);
-	h->ack_be = htonl(t->rcv_nxt);
-	h->off = (uint8_t)(hlen / 4 << 4);
-	h->flags = flags;
-	h->wnd_be = htons(tcp_window_to_send(st, t));
-	h->urg_be = 0;
+	m->pkt_len = sum_len;
+	h = rte_pktmbuf_mtod(m, char *);
 	if (unlikely(t->urg_out) && seq_gt(t->snd_up, seq)) {
-		h->flags |= TCP_URG;
-		h->urg_be = htons((uint16_t)MIN(t->snd_up - seq, 0xffffu));
+		flags |= TCP_URG;
+		urg_be = htons((uint16_t)MIN(t->snd_up - seq, 0xffffu));
 	}
+	if (tso)
+		sum_len = 0; /* DPDK's convention: the device adds each segment's own length */
+	/* struct tcp_hdr, by words of eight bytes */
+	w = mem_pair32(mem_pair16(t->lport_be, t->rport_be), htonl(seq));
+	memcpy(h, &w, 8);
+	w = mem_pair32(htonl(t->rcv_nxt),
+		       mem_pair16(mem_pair8((uint8_t)(hlen / 4 << 4), flags), htons(tcp_window_to_send(st, t))));
+	memcpy(h + 8, &w, 8);
+	tail = mem_pair16(csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, sum_len)), urg_be);
 	if (likely(t->opts & TCP_OPT_TS)) {
-		tcp_opts_write_ts(opt, tcp_ts_now(st, t), t->ts_recent);
-		opt += TCP_TS_BYTES;
+		w = mem_pair32(tail, htonl(TCP_TS_WORD));
+		memcpy(h + 16, &w, 8);
+		w = mem_pair32(htonl(tcp_ts_now(st, t)), htonl(t->ts_recent));
+		memcpy(h + 24, &w, 8);
+	} else {
+		memcpy(h + 16, &tail, 4);
 	}
 	if (unlikely(nsack)) {
-		tcp_opts_write_sack(opt, b, nsack);
+		tcp_opts_write_sack((uint8_t *)h + TCP_HDR_MIN + (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0), b, nsack);
 		t->dsack_pending = 0;
 	}
-	m->tx_offload = 0;
-	m->l4_len = hlen;
+	m->tx_offload = rte_mbuf_tx_offload(0, 0, hlen, tso ? t->mss : 0, 0, 0, 0);
 	m->ol_flags = RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
-	sum_len = hlen + len;
-	if (tso) {
-		/* DPDK's convention: the device adds each segment's own length */
+	if (tso)
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
-		m->tso_segsz = t->mss;
-		sum_len = 0;
-	}
-	h->csum = csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, sum_len));
 
 	/* every segment acknowledges; one without its SACK blocks does not settle what the receiver owes */
 	t->last_ack_sent = t->rcv_nxt;

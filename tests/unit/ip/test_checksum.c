@@ -47,6 +47,18 @@ static void header_checksum_equals_naive(void **state)
 		for (int b = 0; b < 20; b++)
 			data[b] = (uint8_t)(i % 3 ? prng_u64(&rng) : 0xff);
 		assert_int_equal(csum_ip4_20(data), naive_csum(data, 20, 0));
+		for (uint32_t n = 0; n <= 60; n += 4)
+			assert_int_equal((uint16_t)~csum_fold(csum_words(data, n)), naive_csum(data, n, 0));
+		/* whatever the field holds, the same goes in */
+		uint16_t fill = csum_ip4_fill(data), stored;
+
+		data[10] = (uint8_t)i;
+		data[11] = 0xff;
+		assert_int_equal(csum_ip4_fill(data), fill);
+		memcpy(data + 10, &fill, 2);
+		memcpy(&stored, data + 10, 2);
+		assert_int_equal(csum_ip4_fill(data), stored);
+		assert_int_equal(csum_ip4_20(data), 0);
 	}
 }
 
