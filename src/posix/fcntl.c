@@ -40,6 +40,7 @@ static int close_ours(int fd)
 	d = fd_take(fd);
 	switch (fd_kind(d)) {
 	case FD_SOCK:
+		atomic_store_explicit(&self->taken, fd_ptr(d), memory_order_relaxed); /* in no table, and system calls before it is dropped */
 		kernel = sock_status(fd_ptr(d)) & SOCK_HAS_KERNEL;
 		if (kernel || fd_get_flag(fd, FDF_KERN_OPEN))
 			err = sys_close(fd);
@@ -49,8 +50,8 @@ static int close_ours(int fd)
 		break;
 	case FD_EPOLL:
 		epollfd_on_close(fd);
-		err = sys_close(fd);
 		fd_drop(d, self);
+		err = sys_close(fd);
 		break;
 	default:
 		err = -EBADF;

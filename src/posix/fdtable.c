@@ -6,6 +6,7 @@
 #include "posix/activate.h"
 #include "posix/epollfd.h"
 #include "sock/epoll.h"
+#include "stack/boot.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -14,7 +15,8 @@ _Atomic(struct fd_chunk *) fd_dir[FD_DIR_LEN];
 bool fd_fast_close = true;
 void (*proc_reap_hook)(uint32_t proc);
 
-static struct proc_rec *proc_self, *proc_child;
+static struct proc_rec *proc_self;
+static __thread struct proc_rec *proc_child; /* of the fork that this thread is in */
 static struct rlock chunk_lock, park_lock;
 static _Atomic int inert_fd = -1;
 
@@ -32,6 +34,8 @@ static struct proc_rec *proc_alloc(uint32_t pid)
 		return NULL;
 	for (unsigned i = 0; i < FD_DIR_LEN; i++)
 		atomic_store_explicit(&p->chunk[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&p->locked, 0, memory_order_relaxed);
+	p->looks = 0;
 	atomic_store_explicit(&p->parent, stack_my_pid, memory_order_relaxed);
 	atomic_store_explicit(&p->pid, pid, memory_order_release);
 	return p;
@@ -120,6 +124,8 @@ int fd_install(int fd, void *desc, enum fd_kind kind, bool cloexec, struct threa
 		return (unsigned)fd >= (unsigned)FD_LIMIT ? -EMFILE : -ENOMEM;
 	atomic_store_explicit(&e->flags, cloexec ? FDF_CLOEXEC : 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&e->gen, 1, memory_order_relaxed);
+	if (atomic_load_explicit(&self->taken, memory_order_relaxed) == desc)
+		atomic_store_explicit(&self->taken, NULL, memory_order_relaxed); /* before: never given back twice */
 	old = atomic_exchange_explicit(&e->desc, (uintptr_t)desc | kind, memory_order_seq_cst);
 	if (unlikely(old))
 		fd_drop(old, self);
@@ -347,7 +353,7 @@ static void chunk_drop(struct fd_chunk *c, struct thread_rec *self)
 	slab_free(&gz->fdchunks, c);
 }
 
-static void proc_drop(struct proc_rec *p, struct thread_rec *self)
+static void proc_drop_refs(struct proc_rec *p, struct thread_rec *self)
 {
 	for (unsigned i = 0; i < FD_DIR_LEN; i++) {
 		uint32_t idx = atomic_exchange_explicit(&p->chunk[i], 0, memory_order_acq_rel);
@@ -355,7 +361,31 @@ static void proc_drop(struct proc_rec *p, struct thread_rec *self)
 		if (idx)
 			chunk_drop(slab_at(&gz->fdchunks, idx - 1), self);
 	}
-	slab_free(&gz->procs, p);
+}
+
+int fdtable_fork_reserve(void)
+{
+	bool all = true;
+
+	if (!proc_self)
+		return 0;
+	gz_enter();
+	proc_child = posix_self() ? proc_alloc(0) : NULL;
+	for (unsigned i = 0; proc_child && i < FD_DIR_LEN; i++) {
+		struct fd_chunk *c;
+
+		if (!atomic_load_explicit(&fd_dir[i], memory_order_acquire))
+			continue;
+		c = chunk_alloc();
+		all &= c != NULL;
+		if (c)
+			atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, c) + 1, memory_order_release);
+	}
+	gz_leave();
+	if (proc_child && all)
+		return 0;
+	fdtable_fork_result(0);
+	return -EAGAIN;
 }
 
 int fdtable_fork_prepare(void)
@@ -368,18 +398,21 @@ int fdtable_fork_prepare(void)
 	if (!proc_self)
 		return 0;
 	self = posix_self();
-	proc_child = self ? proc_alloc(0) : NULL;
-	if (!proc_child)
+	if (self && !proc_child) /* a fork inside libc: nothing was reserved */
+		proc_child = proc_alloc(0);
+	if (!self || !proc_child)
 		return -ENOMEM;
 	for (unsigned i = 0; i < FD_DIR_LEN; i++) {
 		struct fd_chunk *from = atomic_load_explicit(&fd_dir[i], memory_order_acquire), *to;
-		bool any = false;
+		uint32_t idx = atomic_load_explicit(&proc_child->chunk[i], memory_order_relaxed);
 
 		if (!from)
 			continue;
-		to = chunk_alloc();
+		to = idx ? slab_at(&gz->fdchunks, idx - 1) : chunk_alloc();
 		if (!to)
-			return -ENOMEM; /* fdtable_fork_parent(true) cleans up */
+			return -ENOMEM;
+		/* In the record before it is filled: this process may be killed while it is. */
+		atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, to) + 1, memory_order_release);
 		for (unsigned k = 0; k < FD_CHUNK_LEN; k++) {
 			uintptr_t d = fd_pin(self, (int)(i * FD_CHUNK_LEN + k), FD_SOCK, 0) ? fd_peek((int)(i * FD_CHUNK_LEN + k)) : 0;
 
@@ -394,7 +427,6 @@ int fdtable_fork_prepare(void)
 				continue;
 			if (fd_kind(d) == FD_EPOLL)
 				epoll_instance_ref(fd_ptr(d));
-			any = true;
 			atomic_store_explicit(&to->e[k].flags, atomic_load_explicit(&from->e[k].flags, memory_order_relaxed),
 					      memory_order_relaxed);
 			atomic_store_explicit(&to->e[k].gen, atomic_load_explicit(&from->e[k].gen, memory_order_relaxed),
@@ -402,10 +434,6 @@ int fdtable_fork_prepare(void)
 			atomic_store_explicit(&to->e[k].desc, d, memory_order_relaxed);
 		}
 		fd_unpin(self, 0);
-		if (any)
-			atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, to) + 1, memory_order_release);
-		else
-			slab_free(&gz->fdchunks, to);
 	}
 	return 0;
 }
@@ -431,8 +459,10 @@ void fdtable_fork_result(uint32_t child_pid)
 		return;
 	}
 	gz_enter();
-	if (posix_self())
-		proc_drop(p, posix_self());
+	if (posix_self()) {
+		proc_drop_refs(p, posix_self());
+		proc_free(&gz->procs, p);
+	}
 	gz_leave();
 }
 
@@ -449,8 +479,15 @@ void fdtable_fork_child(void)
 	}
 	proc_self = proc_child;
 	proc_child = NULL;
-	if (proc_self)
+	if (proc_self) {
 		atomic_store_explicit(&proc_self->pid, (uint32_t)sys_getpid(), memory_order_release);
+		boot_client_alive(proc_self);
+	}
+}
+
+uint32_t fdtable_proc(void)
+{
+	return proc_self && !stack_is_home() ? slab_index(&gz->procs, proc_self) + 1 : 0;
 }
 
 void fdtable_close_all(void)
@@ -466,7 +503,8 @@ void fdtable_close_all(void)
 		for (unsigned i = 0; i < FD_DIR_LEN; i++)
 			atomic_store_explicit(&fd_dir[i], NULL, memory_order_relaxed);
 		proc_self = NULL;
-		proc_drop(p, self);
+		/* The record stays until the home finds the process gone: its threads' are found by it. */
+		proc_drop_refs(p, self);
 	}
 	gz_leave();
 }
@@ -482,5 +520,5 @@ void fdtable_reap(uint32_t proc)
 	struct thread_rec *self = posix_self();
 
 	if (self)
-		proc_drop(slab_at(&gz->procs, proc), self);
+		proc_drop_refs(slab_at(&gz->procs, proc), self);
 }

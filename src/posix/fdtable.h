@@ -131,7 +131,10 @@ extern bool fd_fast_close;
 /* Calls fn for every installed number in [first, last]. */
 void fd_for_each(int first, int last, void (*fn)(int fd, uintptr_t d, void *arg), void *arg);
 
-/* fork: see fork.c */
+/* fork: see fork.c. Memory for the child's table, before the fork: 0, -EAGAIN. fdtable_fork_result() ends what this begins. */
+int fdtable_fork_reserve(void);
+/* Index + 1 of this process's record, 0 in the home. */
+uint32_t fdtable_proc(void);
 int fdtable_fork_prepare(void);
 void fdtable_fork_child(void);
 /* Drops all references of this process: exit of a client (no-op in the home), exit of the home. */

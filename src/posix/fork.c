@@ -5,6 +5,7 @@
  * memory and would change our table, so vfork forks, and waits until the child execs or ends, as vfork does. */
 #include "posix/posix.h"
 
+#include "base/log.h"
 #include "base/ownfd.h"
 #include "posix/activate.h"
 #include "posix/epollfd.h"
@@ -19,15 +20,12 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-static bool prepared;	   /* the handlers hold the locks */
-static bool child_failed;  /* there was no memory for the child's table */
-
 static void prepare(void)
 {
 	gz_enter();
 	und_lock();
-	child_failed = fdtable_fork_prepare() < 0;
-	prepared = true;
+	/* A failure is a fork inside libc, which cannot be refused here: the child's numbers of ours are closed ones. */
+	(void)fdtable_fork_prepare();
 }
 
 static void parent(void)
@@ -35,7 +33,6 @@ static void parent(void)
 	/* Whether the fork succeeded is not told here; fork() below corrects. */
 	fdtable_fork_parent_unlock();
 	und_unlock();
-	prepared = false;
 	gz_leave();
 }
 
@@ -47,7 +44,6 @@ static void child(void)
 	stdio_after_fork_child();
 	boot_after_fork_child();
 	fdtable_fork_child();
-	prepared = false;
 	gz_leave();
 }
 
@@ -62,6 +58,9 @@ gz_export pid_t fork(void)
 
 	if (!posix_active || gz_depth)
 		return REAL(fork)();
+	r = fdtable_fork_reserve();
+	if (r < 0)
+		return (pid_t)posix_ret(r);
 	r = REAL(fork)();
 	if (r != 0) {
 		int saved = errno;
@@ -145,61 +144,88 @@ TWIN(daemon)
 
 /* --- exec: the numbers that are not close-on-exec in the program's eyes stay open across it --- */
 
+struct kept {
+	unsigned n;
+	int first;
+};
+
 static void keep_one(int fd, uintptr_t d, void *arg)
 {
+	struct kept *kept = arg;
+	int blank;
+
 	if (fd_kind(d) != FD_SOCK || fd_get_flag(fd, FDF_CLOEXEC))
 		return;
-	/* The new program finds a socket that is not connected: inheriting the connection needs the stack in another process. */
+	/* The new program finds a socket that is not connected: inheriting the connection needs the stack in another process. A fresh stream
+	 * socket says so at every call; a read of the inert one would wait for ever. What has a kernel half is inherited with it. */
+	if (!(sock_status(fd_ptr(d)) & SOCK_HAS_KERNEL) && !fd_get_flag(fd, FDF_KERN_OPEN)) {
+		blank = (int)SYS(socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (blank >= 0) {
+			(void)SYS(dup3, blank, fd, O_CLOEXEC);
+			sys_close(blank);
+		}
+	}
 	(void)SYS(fcntl, fd, F_SETFD, 0);
 	fd_set_flag(fd, FDF_KERN_OPEN, true);
+	if (kept->n++ == 0)
+		kept->first = fd;
 }
 
-static void before_exec(void)
+static void before_exec(const char *what)
 {
+	struct kept kept = { 0 };
+
 	if (!posix_active || gz_depth)
 		return;
 	fd_parked_release();
-	fd_for_each(0, FD_LIMIT - 1, keep_one, NULL);
+	fd_for_each(0, FD_LIMIT - 1, keep_one, &kept);
+	if (!kept.n)
+		return;
+	gz_enter();
+	log_info("exec of %s: %u stack socket%s without close-on-exec (the first is descriptor %d): a program started by exec cannot go on with "
+		 "%s, and finds a socket that is not connected: set FD_CLOEXEC, or fork without exec",
+		 what ? what : "a program", kept.n, kept.n > 1 ? "s" : "", kept.first, kept.n > 1 ? "them" : "it");
+	gz_leave();
 }
 
 gz_export int execve(const char *path, char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(path);
 	return REAL(execve)(path, argv, envp);
 }
 TWIN(execve)
 
 gz_export int execv(const char *path, char *const argv[])
 {
-	before_exec();
+	before_exec(path);
 	return REAL(execv)(path, argv);
 }
 TWIN(execv)
 
 gz_export int execvp(const char *file, char *const argv[])
 {
-	before_exec();
+	before_exec(file);
 	return REAL(execvp)(file, argv);
 }
 TWIN(execvp)
 
 gz_export int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(file);
 	return REAL(execvpe)(file, argv, envp);
 }
 TWIN(execvpe)
 
 gz_export int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(NULL);
 	return REAL(fexecve)(fd, argv, envp);
 }
 TWIN(fexecve)
 
 gz_export int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	before_exec();
+	before_exec(path);
 	return REAL(execveat)(dir, path, argv, envp, flags);
 }
 TWIN(execveat)
@@ -262,7 +288,7 @@ TWIN(execle)
 gz_export int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 			  char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(path);
 	return REAL(posix_spawn)(pid, path, fa, at, argv, envp);
 }
 TWIN(posix_spawn)
@@ -270,7 +296,7 @@ TWIN(posix_spawn)
 gz_export int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
 			   char *const argv[], char *const envp[])
 {
-	before_exec();
+	before_exec(file);
 	return REAL(posix_spawnp)(pid, file, fa, at, argv, envp);
 }
 TWIN(posix_spawnp)

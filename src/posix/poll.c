@@ -61,8 +61,11 @@ static int split_alloc(struct split *sp, unsigned n)
 
 static void split_free(struct split *sp, struct thread_rec *self)
 {
-	for (unsigned i = 0; i < sp->nw; i++)
+	for (unsigned i = 0; i < sp->nw; i++) {
+		if (i < THREAD_HELD)
+			atomic_store_explicit(&self->held[i], NULL, memory_order_relaxed);
 		sock_unref(sp->w[i].s, self);
+	}
 	if (sp->map)
 		SYS(munmap, sp->map, sp->map_bytes);
 }
@@ -80,6 +83,8 @@ static bool split_add(struct split *sp, int fd, int at, short events, struct thr
 			fd_unpin(self, 0);
 			return false;
 		}
+		if (sp->nw < THREAD_HELD)
+			atomic_store_explicit(&self->held[sp->nw], s, memory_order_relaxed);
 		fd_unpin(self, 0);
 		sp->w[sp->nw] = (struct wait_sock){ .s = s, .events = (uint32_t)(unsigned short)events | POLLERR | POLLHUP };
 		sp->w_at[sp->nw++] = at;

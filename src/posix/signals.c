@@ -279,6 +279,7 @@ cold_path struct thread_rec *posix_self_slow(void)
 
 	if (!t)
 		return NULL;
+	t->proc = fdtable_proc();
 	i = slab_index(&gz->threads, t);
 	if (i >= ARRAY_SIZE(cancellable))
 		return t;

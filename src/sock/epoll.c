@@ -524,7 +524,8 @@ static bool item_look(struct epoll *ep, struct item *it)
 	return true;
 }
 
-static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, uint32_t *slot)
+static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, uint32_t *slot,
+				struct thread_rec *self)
 {
 	struct item *it = slab_alloc(&gz->items);
 
@@ -541,6 +542,7 @@ static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const 
 	list_init(&it->sock_node);
 	it->add_written = atomic_load_explicit(&s->rx_written, memory_order_acquire);
 	it->add_seen = 0;
+	thread_posting(self, &it->cmd);
 	atomic_store_explicit(&it->word,
 			      ITEM_TABLE | ITEM_LINKED | ITEM_CMD | (uint64_t)(ev->events & ~EPOLLWAKEUP) << 32, memory_order_release);
 	/* Counted while the caller pins s: see sock_maybe_free(). */
@@ -551,7 +553,8 @@ static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const 
 	return it;
 }
 
-static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, struct item **post, bool *wake)
+static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, struct item **post, bool *wake,
+		   struct thread_rec *self)
 {
 	uint32_t *slot;
 	struct item *it;
@@ -563,7 +566,7 @@ static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_
 	slot = table_slot(ep, fd, true);
 	if (!slot)
 		return -ENOMEM;
-	it = item_create(ep, fd, s, ev, slot);
+	it = item_create(ep, fd, s, ev, slot, self);
 	if (!it)
 		return -ENOMEM;
 	*wake = item_look(ep, it);
@@ -618,7 +621,7 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 	ep_lock(ep, self);
 	switch (op) {
 	case EPOLL_CTL_ADD:
-		err = ctl_add(ep, fd, s, ev, &it, &wake);
+		err = ctl_add(ep, fd, s, ev, &it, &wake, self);
 		break;
 	case EPOLL_CTL_MOD:
 		err = ctl_mod(ep, fd, s, ev, &wake);
@@ -628,6 +631,7 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 		err = it ? 0 : -ENOENT;
 		if (it) {
 			table_remove(ep, it);
+			thread_posting(self, &it->cmd);
 			if (!item_unregister(it))
 				it = NULL;
 		}
@@ -639,6 +643,7 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 	/* Posted after unlocking: it may run the stack here and now. The item cannot go before, ITEM_CMD holds it. */
 	if (it)
 		stack_post(st, &it->cmd, self);
+	thread_posting(self, NULL);
 	if (wake) {
 		epoll_wake_one(ep);
 		epoll_event_raise(ep);

@@ -98,15 +98,19 @@ struct sock *sock_create(int family, int type, bool nonblock, struct thread_rec 
 	sock_init(s, family, type, (uint8_t)stack_id);
 	if (nonblock)
 		atomic_store_explicit(&s->fl_flags, O_NONBLOCK, memory_order_relaxed);
+	atomic_store_explicit(&self->taken, s, memory_order_relaxed);
 	return s;
 }
 
 void sock_post(struct sock *s, uint32_t bits, struct thread_rec *self)
 {
-	uint32_t old = atomic_fetch_or_explicit(&s->cmd_bits, bits | SOCK_CMD_QUEUED, memory_order_acq_rel);
+	uint32_t old;
 
+	thread_posting(self, &s->cmd);
+	old = atomic_fetch_or_explicit(&s->cmd_bits, bits | SOCK_CMD_QUEUED, memory_order_acq_rel);
 	if (!(old & SOCK_CMD_QUEUED))
 		stack_post(sock_stack(s), &s->cmd, self);
+	thread_posting(self, NULL);
 }
 
 /* SO_LINGER with a time: the call waits until the peer has acknowledged everything, our FIN included (Linux waits whether or not the
@@ -159,16 +163,9 @@ static void linger_wait(struct sock *s, uint32_t gen, uint64_t timeo_us, struct 
 	idle_leave(self);
 }
 
-void sock_unref(struct sock *s, struct thread_rec *self)
+/* The last reference has gone: port, state, and the owner is told. From the return on s may be another socket, unless the caller pins it. */
+void sock_last_unref(struct sock *s, struct thread_rec *self)
 {
-	uint64_t linger_us = 0;
-	uint32_t gen;
-
-	/* acq_rel: what other holders did with the socket is seen by whoever closes it */
-	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	if (s->type == SOCK_STREAM && s->opt.linger_on && s->opt.linger_s && !self->owned)
-		linger_us = (uint64_t)s->opt.linger_s * US_PER_S;
 	/* A port that no connection uses is free when close() returns, not when the owner gets round to it: servers that restart in place
 	 * bind it again at once. */
 	if (!(sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_EVER_CONNECTED))) {
@@ -178,10 +175,28 @@ void sock_unref(struct sock *s, struct thread_rec *self)
 			ports_listen(s, false);
 		ports_unbind(proto, s);
 	}
-	gen = atomic_load_explicit(&s->slab.gen, memory_order_relaxed);
 	status_set(s, SOCK_ORPHAN);
 	sock_post(s, SOCK_CMD_CLOSE, self);
-	/* From here on s may be another socket, unless the caller pins it. */
+}
+
+void sock_unref(struct sock *s, struct thread_rec *self)
+{
+	uint64_t linger_us = 0;
+	uint32_t gen;
+
+	atomic_store_explicit(&self->closing, s, memory_order_relaxed);
+	if (unlikely(atomic_load_explicit(&self->taken, memory_order_relaxed) == s))
+		atomic_store_explicit(&self->taken, NULL, memory_order_relaxed);
+	/* acq_rel: what other holders did with the socket is seen by whoever closes it */
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) {
+		atomic_store_explicit(&self->closing, NULL, memory_order_relaxed);
+		return;
+	}
+	if (s->type == SOCK_STREAM && s->opt.linger_on && s->opt.linger_s && !self->owned)
+		linger_us = (uint64_t)s->opt.linger_s * US_PER_S;
+	gen = atomic_load_explicit(&s->slab.gen, memory_order_relaxed);
+	sock_last_unref(s, self);
+	atomic_store_explicit(&self->closing, NULL, memory_order_relaxed);
 	if (unlikely(linger_us))
 		linger_wait(s, gen, linger_us, self);
 }

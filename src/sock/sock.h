@@ -213,6 +213,12 @@ int64_t sock_on_call(struct stack *st, struct stack_call *call);
 void sock_reap_zombies(struct stack *st);
 /* SOCK_OP_CTL_*: set by ctl/ before the stacks run; NULL: -ENOSYS. */
 extern int64_t (*sock_ctl_hook)(struct stack *st, struct stack_call *call);
+/* What killed processes left (reclaim.c); the home. The references and the unsent buffers that a thread of one held; may run the stack. */
+void sock_reclaim_thread(struct thread_rec *t, struct thread_rec *self);
+/* A command that it marked as queued and did not push. After everything that it pushed has been run. */
+void sock_reclaim_command(struct thread_rec *t, struct thread_rec *self);
+/* Their places among the waiters: waiting items, bits in epoll instances; wake-ups that they took with them go to others. */
+void sock_reclaim_waits(bool (*dead)(const struct thread_rec *t), struct thread_rec *self);
 /* Gives the buffers of the thread's magazine back. */
 void sock_magazine_flush(struct thread_rec *self);
 /* Sets bits for the owner and posts s->cmd if it is not queued. Any thread. */

@@ -16,8 +16,9 @@ static struct sock *accept_take(struct sock *l, struct thread_rec *self)
 			l->acc_head = inbox_take(&l->acc_in);
 		n = l->acc_head;
 		if (n) {
-			l->acc_head = n->next;
 			child = container_of(n, struct sock, acc_node);
+			l->acc_head = n->next;
+			atomic_store_explicit(&self->taken, child, memory_order_relaxed);
 			atomic_fetch_sub_explicit(&l->acc_len, 1, memory_order_acq_rel);
 		}
 	}

@@ -41,7 +41,9 @@ void buf_put_slow(struct rte_mbuf *m, struct thread_rec *self)
 	give = mag->count - mag->size / 2u;
 	mag->count = (uint16_t)(mag->count - give);
 	rte_mempool_generic_put(m->pool, (void **)&mag->m[mag->count], give, NULL);
-	mag->m[mag->count++] = m;
+	mag->m[mag->count] = m;
+	atomic_signal_fence(memory_order_seq_cst);
+	mag->count++;
 }
 
 void sock_magazine_flush(struct thread_rec *self)

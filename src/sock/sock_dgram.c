@@ -103,10 +103,21 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		uint32_t room, len = 0;
 
 		if (unlikely(!m)) {
+			atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
 			buf_put(head, self);
 			return NULL;
 		}
 		rte_pktmbuf_reset(m);
+		if (last) {
+			last->next = m;
+			head->nb_segs++;
+		} else {
+			head = m;
+			pkt_meta(m)->q.next = NULL;
+			atomic_store_explicit(&self->filling, &pkt_meta(m)->q, memory_order_relaxed);
+		}
+		last = m;
+		atomic_signal_fence(memory_order_seq_cst);
 		m->data_off = PKT_HEADROOM;
 		room = (uint32_t)m->buf_len - PKT_HEADROOM;
 		while (len < room && done < n) {
@@ -124,13 +135,6 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 			}
 		}
 		m->data_len = (uint16_t)len;
-		if (last) {
-			last->next = m;
-			head->nb_segs++;
-		} else {
-			head = m;
-		}
-		last = m;
 	} while (done < n);
 	head->pkt_len = (uint32_t)n;
 	return head;
@@ -239,6 +243,8 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 		stack_leave(st, self);
 		return err ? err : (ssize_t)n;
 	}
+	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
 	/* Counted with one byte more, so that empty datagrams count too. */
 	atomic_fetch_add_explicit(&s->tx_written, n + 1, memory_order_relaxed);
 	inbox_push(&s->tx_in, &pkt_meta(m)->q);

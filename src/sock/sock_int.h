@@ -151,6 +151,7 @@ uint64_t sock_deadline(uint64_t timeo_us); /* 0: never */
 /* Frees s if nothing holds it any more; else it waits on st->zombies when only pins are in the way. Owner. */
 void sock_maybe_free(struct stack *st, struct sock *s);
 bool pinned_by_any(const void *p);
+void sock_last_unref(struct sock *s, struct thread_rec *self);
 int sockaddr_get(const struct sock *s, const struct sockaddr *sa, socklen_t len, struct ip_addr *addr, uint16_t *port_be);
 void sockaddr_put(const struct sock *s, const struct ip_addr *addr, uint16_t port_be, struct sockaddr *sa, socklen_t *len);
 void sock_init(struct sock *s, int family, int type, uint8_t stack_id);
@@ -229,6 +230,7 @@ static force_inline struct rte_mbuf *buf_get(struct stack *st, struct thread_rec
 	if (unlikely(mag->count == 0))
 		return buf_get_slow(st, self);
 	m = mag->m[--mag->count];
+	atomic_signal_fence(memory_order_seq_cst); /* no longer the magazine's, should this process be killed */
 	if (likely(mag->count))
 		prefetch(&mag->m[mag->count - 1]->buf_addr);
 	return m;
@@ -246,7 +248,9 @@ static force_inline void buf_put_seg(struct rte_mbuf *m, struct thread_rec *self
 		buf_put_slow(m, self);
 		return;
 	}
-	mag->m[mag->count++] = m;
+	mag->m[mag->count] = m;
+	atomic_signal_fence(memory_order_seq_cst); /* counted when it is there */
+	mag->count++;
 }
 static inline void buf_put(struct rte_mbuf *m, struct thread_rec *self)
 {

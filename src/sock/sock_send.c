@@ -69,19 +69,23 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		len = MIN(len, seg_max);
 		len = (uint32_t)MIN(len, n - chain->bytes);
 		rte_pktmbuf_reset(m);
+		meta = pkt_meta(m);
+		meta->q.next = NULL;
+		/* Linked before the copy: most of a write is spent there, and what a killed process has filled is found by its links. */
+		if (chain->last) {
+			chain->last->next = &meta->q;
+		} else {
+			chain->first = &meta->q;
+			atomic_store_explicit(&self->filling, &meta->q, memory_order_relaxed);
+		}
+		chain->last = &meta->q;
+		atomic_signal_fence(memory_order_seq_cst);
 		in_bytes(in, (char *)m->buf_addr + PKT_HEADROOM, len);
 		m->data_off = PKT_HEADROOM;
 		m->data_len = (uint16_t)len;
 		m->pkt_len = len;
-		meta = pkt_meta(m);
-		meta->q.next = NULL;
 		meta->off = PKT_HEADROOM;
 		meta->len = (uint16_t)len;
-		if (chain->last)
-			chain->last->next = &meta->q;
-		else
-			chain->first = &meta->q;
-		chain->last = &meta->q;
 		chain->bytes += len;
 	} while (chain->bytes < n);
 }
@@ -136,6 +140,8 @@ static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_c
 		stack_leave(st, self);
 		return;
 	}
+	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
 	/* newest first, as the inbox keeps them: one step for the whole chain */
 	for (n = chain->first; n;) {
 		struct inbox_node *next = n->next;
@@ -273,6 +279,7 @@ cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, si
 	}
 	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
 	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
 	(void)stack_call(st, SOCK_OP_SEND_OOB, s, self);
 	rlock_unlock(&s->wlock);

@@ -38,10 +38,13 @@ struct item *wait_item_create(struct sock *s, uint32_t events, struct thread_rec
 	it->in_fifo = 0;
 	list_init(&it->sock_node);
 	list_init(&it->wake_node);
-	atomic_store_explicit(&it->word, ITEM_TABLE | ITEM_LINKED | ITEM_CMD | (uint64_t)events << 32, memory_order_relaxed);
 	/* Counted while the caller pins s: see sock_maybe_free(). */
 	atomic_fetch_add_explicit(&s->item_count, 1, memory_order_acq_rel);
+	thread_posting(self, &it->cmd);
+	/* release: what sock_reclaim_waits() reads first */
+	atomic_store_explicit(&it->word, ITEM_TABLE | ITEM_LINKED | ITEM_CMD | (uint64_t)events << 32, memory_order_release);
 	stack_post(sock_stack(s), &it->cmd, self);
+	thread_posting(self, NULL);
 	return it;
 }
 
@@ -51,6 +54,7 @@ void wait_item_drop(struct item *it, struct thread_rec *self)
 	struct sock *s = it->s;
 	bool post;
 
+	thread_posting(self, &it->cmd);
 	do {
 		post = w & ITEM_LINKED && !(w & ITEM_CMD);
 		want = (w | ITEM_DEAD | (post ? ITEM_CMD : 0)) & ~ITEM_TABLE;
@@ -59,6 +63,7 @@ void wait_item_drop(struct item *it, struct thread_rec *self)
 		stack_post(sock_stack(s), &it->cmd, self);
 	else if (!(want & ITEM_HOLDS))
 		item_release(it, 0);
+	thread_posting(self, NULL);
 }
 
 struct wait_set {

@@ -17,6 +17,7 @@
 #include "stack/steer.h"
 #include "stack/via.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <rte_eal.h>
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #define MBUF_DATA_BYTES 2048
 #define MIN_SOCKS (1u << 20)
@@ -326,20 +328,125 @@ static bool client_is_dead(uint32_t pid)
 	return n == 1;
 }
 
-/* Once a second: what a killed client held is given back. Keeper. */
+/* --- clients: processes that hold sockets and are not the home --- */
+
+/* An empty file; byte i is locked by the client with record i. Record locks are not inherited by fork, and end with the process or with the
+ * close that exec does. */
+static int life_fd = -1;
+
+static void life_file_make(void)
+{
+	int fd = (int)SYS(memfd_create, "gazelle-life", MFD_CLOEXEC), high;
+
+	if (fd < 0)
+		return; /* pids tell, then: exec goes unnoticed */
+	high = own_fd_adopt(fd);
+	if (high < 0)
+		sys_close(fd);
+	life_fd = high;
+}
+
+static struct flock life_lock(const struct proc_rec *p, short type)
+{
+	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = slab_index(&gz->procs, p), .l_len = 1 };
+}
+
+void boot_client_alive(struct proc_rec *p)
+{
+	struct flock l = life_lock(p, F_WRLCK);
+
+	if (life_fd >= 0 && SYS(fcntl, life_fd, F_SETLK, &l) >= 0)
+		atomic_store_explicit(&p->locked, 1, memory_order_release);
+}
+
+static bool client_is_gone(const struct proc_rec *p, uint32_t pid)
+{
+	struct flock l = life_lock(p, F_WRLCK);
+
+	if (atomic_load_explicit(&p->locked, memory_order_acquire) && SYS(fcntl, life_fd, F_GETLK, &l) >= 0)
+		return l.l_type == F_UNLCK;
+	return client_is_dead(pid);
+}
+
+/* Nothing that a dead process pushed is still on its way. */
+static bool stacks_have_caught_up(void)
+{
+	bool empty = true;
+
+	for (uint32_t i = 0; i < gz->nb_stacks; i++)
+		empty &= inbox_empty(&gz->stacks[i].cmds) && !gz->stacks[i].cmd_backlog;
+	return empty;
+}
+
+static struct proc_rec *thread_client(const struct thread_rec *t)
+{
+	if (!(atomic_load_explicit(&t->slab.gen, memory_order_acquire) & 1) || !t->proc)
+		return NULL;
+	return slab_at(&gz->procs, t->proc - 1);
+}
+
+static bool thread_is_dead(const struct thread_rec *t)
+{
+	const struct proc_rec *p = thread_client(t);
+
+	return p && p->looks > 1;
+}
+
+static void client_free(uint32_t index, struct thread_rec *self)
+{
+	struct proc_rec *p = slab_at(&gz->procs, index);
+
+	for (uint32_t i = 0; i < atomic_load(&gz->threads.fresh); i++) {
+		struct thread_rec *t = slab_at(&gz->threads, i);
+
+		if (thread_client(t) != p)
+			continue;
+		sock_reclaim_command(t, self);
+		thread_release(t);
+	}
+	proc_free(&gz->procs, p);
+}
+
+/* Once a second: what dead clients held is given back. First the references and the places among waiters; a look later, when no command of
+ * theirs can be under way any more, the records with the buffers in them. Keeper. */
 static void boot_housekeeping(void)
 {
-	if (!proc_reap_hook)
+	struct thread_rec *self = thread_self();
+	bool news = false, quiet = stacks_have_caught_up();
+
+	if (!proc_reap_hook || !self)
 		return;
 	for (uint32_t i = 0; i < atomic_load(&gz->procs.fresh); i++) {
 		struct proc_rec *p = slab_at(&gz->procs, i);
 		uint32_t pid = atomic_load_explicit(&p->pid, memory_order_acquire);
+		uint32_t parent = atomic_load_explicit(&p->parent, memory_order_acquire);
 
-		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || pid == 0 || pid == gz->home_pid)
+		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || parent == 0 || pid == gz->home_pid)
 			continue;
-		if (client_is_dead(pid))
-			proc_reap_hook(i);
+		if (p->looks > 1) {
+			if (quiet)
+				client_free(i, self);
+			continue;
+		}
+		/* A record that was prepared and then belonged to nobody: its maker was killed before the fork. */
+		if (pid == 0 ? !client_is_dead(parent) : !client_is_gone(p, pid))
+			continue;
+		p->looks++;
+		if (pid == 0 && p->looks == 1)
+			continue; /* the child may not have run yet: it has until the next look */
+		p->looks = 2;
+		news = true;
+		proc_reap_hook(i);
 	}
+	if (!news)
+		return;
+	for (uint32_t i = 0; i < atomic_load(&gz->threads.fresh); i++) {
+		struct thread_rec *t = slab_at(&gz->threads, i);
+
+		if (thread_is_dead(t))
+			sock_reclaim_thread(t, self);
+	}
+	sock_reclaim_waits(thread_is_dead, self);
 }
 
 /* app_bind_numa concerns machines with several nodes, and those where app_exclude_cpus takes CPUs away. */
@@ -376,6 +483,7 @@ static int boot_threads(struct conf_report *rep)
 
 	boot_app_cpus();
 	boot_main_thread();
+	life_file_make();
 	idle_housekeeping_hook = boot_housekeeping;
 	err = keeper_start();
 	for (uint32_t i = 0; !err && gz->mode == RUN_TO_WAKEUP && i < gz->nb_stacks; i++)

@@ -27,5 +27,9 @@ static inline bool boot_started(void) { return gz != NULL && atomic_load_explici
 void boot_stop(void (*close_all)(void));
 /* In a forked child: this process is no home. */
 void boot_after_fork_child(void);
+struct proc_rec;
+/* A client takes the life lock of its record: the kernel lets go of it when the process dies, by whatever way, or becomes another program
+ * by exec. Then the home gives back what the process held. */
+void boot_client_alive(struct proc_rec *p);
 
 #endif

@@ -30,10 +30,23 @@ struct proc_rec {
 	struct slab_hdr slab;
 	_Atomic uint32_t pid;	    /* 0: prepared for a child that has not run yet */
 	_Atomic uint32_t parent;    /* pid of the process that prepared it */
+	_Atomic uint32_t locked;    /* the process holds the life lock (boot.h): this, not its pid, tells whether it lives */
+	uint32_t looks;		    /* how often the home has found it dead [home] */
 	_Atomic uint32_t chunk[FD_DIR_LEN]; /* index + 1 in gz->fdchunks; 0: none */
 };
 
-/* Drops every reference of a dead process and frees its record. Set by posix at activation; NULL in tests without it. Home. */
+/* The record of a process that is gone, references dropped. */
+static inline void proc_free(struct slab *procs, struct proc_rec *p)
+{
+	/* A record on its way to the next owner must not look like the old one's. */
+	atomic_store_explicit(&p->parent, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->locked, 0, memory_order_relaxed);
+	p->looks = 0;
+	slab_free(procs, p);
+}
+
+/* Drops every reference of a dead process; the record stays. Set by posix at activation; NULL in tests without it. Home. */
 extern void (*proc_reap_hook)(uint32_t proc);
 
 #endif

@@ -11,7 +11,7 @@
 #include <sys/random.h>
 
 #define MAX_THREADS 16384
-#define MAX_PROCS 256
+#define MAX_PROCS 4096
 #define MAX_FD_CHUNKS 8192
 #define MAX_EPOLLS 16384
 #define MAX_EPOLL_CHUNKS 65536

@@ -30,15 +30,15 @@ static void thread_make_key(void)
 
 void thread_release(struct thread_rec *t)
 {
-	if (t->mag.count)
-		rte_mempool_put_bulk(t->mag.m[0]->pool, (void **)t->mag.m, t->mag.count);
+	if (t->mag.count) /* not through a cache: those are the stacks' */
+		rte_mempool_generic_put(t->mag.m[0]->pool, (void **)t->mag.m, t->mag.count, NULL);
 	t->mag.count = 0;
 	for (unsigned i = 0; i < THREAD_PINS; i++)
 		atomic_store_explicit(&t->pins[i], NULL, memory_order_release);
 	if (t->wake_fd >= 0 && t->pid == stack_my_pid)
 		own_fd_close(t->wake_fd);
 	t->wake_fd = -1;
-	t->tid = t->pid = 0;
+	t->tid = t->pid = t->proc = 0;
 	slab_free(&gz->threads, t);
 }
 
@@ -54,6 +54,7 @@ struct thread_rec *thread_self_slow(void)
 		return NULL;
 	t->tid = (uint32_t)sys_gettid();
 	t->pid = (uint32_t)sys_getpid();
+	t->proc = 0;
 	t->owned = NULL;
 	t->kick_mask = 0;
 	t->kicking = false;
@@ -69,6 +70,12 @@ struct thread_rec *thread_self_slow(void)
 	atomic_store_explicit(&t->sleeping, AWAKE, memory_order_relaxed);
 	for (unsigned i = 0; i < THREAD_PINS; i++)
 		atomic_store_explicit(&t->pins[i], NULL, memory_order_relaxed);
+	for (unsigned i = 0; i < THREAD_HELD; i++)
+		atomic_store_explicit(&t->held[i], NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->taken, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->filling, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->closing, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->posting, NULL, memory_order_relaxed);
 	pthread_setspecific(thread_key, t);
 	thread_self_tls = t;
 	return t;

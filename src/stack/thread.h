@@ -15,6 +15,7 @@ struct sock;
 struct stack;
 
 #define THREAD_PINS 4
+#define THREAD_HELD 16
 #define MAGAZINE_MAX 1024
 
 /* A node on a stack's command inbox; embedded in what it is about. */
@@ -48,7 +49,7 @@ struct magazine {
 struct thread_rec {
 	struct slab_hdr slab;
 	_Atomic uint32_t tid, pid;    /* [thread]; others read them when they wake it */
-	uint32_t proc;		      /* index of the process record */
+	uint32_t proc;		      /* index + 1 of the process record; 0: a thread of the library itself */
 	struct stack *owned;	      /* the stack this thread owns now, NULL: none. Never two. [thread] */
 	uint64_t kick_mask;	      /* stacks to try after leaving the owned one [thread] */
 	bool kicking;		      /* stack_run_kicked() is under way [thread] */
@@ -62,6 +63,13 @@ struct thread_rec {
 	uint32_t saved_lcore;	      /* DPDK lcore id outside ownership [thread] */
 	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
 	_Atomic(void *) pins[THREAD_PINS] cache_aligned;
+	/* What the home gives back when the thread's process was killed: references for the time of a call (noted after they were taken,
+	 * cleared before they are dropped), a socket that has no number yet, and what a write has filled so far. [thread] */
+	_Atomic(struct sock *) taken;
+	_Atomic(struct inbox_node *) filling;
+	_Atomic(struct sock *) closing; /* its last reference may just have gone */
+	_Atomic(struct cmd *) posting; /* its "is queued" mark is about to be set, and it to be pushed */
+	_Atomic(struct sock *) held[THREAD_HELD];
 	/* wake object */
 	_Atomic uint32_t wake_seq cache_aligned; /* futex; +1 at every wake */
 	_Atomic uint32_t sleeping;		 /* enum thread_sleep, published before the last check */
@@ -80,6 +88,13 @@ static force_inline struct thread_rec *thread_self(void)
 	struct thread_rec *t = thread_self_tls;
 
 	return likely(t != NULL) ? t : thread_self_slow();
+}
+
+/* Around marking a command as queued and pushing it: should this process be killed in between, the home pushes it. */
+static force_inline void thread_posting(struct thread_rec *self, struct cmd *cmd)
+{
+	atomic_store_explicit(&self->posting, cmd, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* Gives a record back: by its own thread at exit, or by the home for a thread of a dead process. */

@@ -112,6 +112,45 @@ static void slab_survives_killed_users(void **state)
 	assert_true(got >= 4096 - 50); /* at most the one object each was handling */
 }
 
+/* Everything that there is goes out once, to one side or the other; then NULL on both; what comes back is there for both. */
+static void slab_is_used_up_from_both_sides_of_a_fork(void **state)
+{
+	struct slab *s = region_carve(sizeof(*s), 64);
+	void *mine[2000];
+	unsigned n = 0;
+	int st, out[2];
+	char c;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(s);
+	assert_int_equal(slab_init(s, "f", sizeof(struct object), ARRAY_SIZE(mine)), 0);
+	for (unsigned round = 0; round < 20; round++) {
+		assert_int_equal(pipe(out), 0);
+		pid = fork();
+		for (n = 0; n < ARRAY_SIZE(mine) && (mine[n] = slab_alloc(s)); n++)
+			;
+		if (pid == 0) {
+			(void)!write(out[1], "x", 1);
+			while (n)
+				slab_free(s, mine[--n]);
+			_exit(0);
+		}
+		assert_int_equal(read(out[0], &c, 1), 1); /* both have all that they got */
+		while (n)
+			slab_free(s, mine[--n]);
+		waitpid(pid, &st, 0);
+		close(out[0]);
+		close(out[1]);
+		assert_int_equal(st, 0);
+		assert_int_equal(slab_in_use(s), 0);
+	}
+	for (n = 0; n < ARRAY_SIZE(mine) && (mine[n] = slab_alloc(s)); n++)
+		;
+	assert_int_equal(n, ARRAY_SIZE(mine));
+	assert_null(slab_alloc(s));
+}
+
 static struct inbox box;
 static struct node {
 	struct inbox_node n;
@@ -211,6 +250,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(slab_object_has_one_holder, with_region, without_region),
 		cmocka_unit_test_setup_teardown(slab_survives_killed_users, with_region, without_region),
+		cmocka_unit_test_setup_teardown(slab_is_used_up_from_both_sides_of_a_fork, with_region, without_region),
 		cmocka_unit_test(inbox_keeps_each_producers_order),
 		cmocka_unit_test(rlock_excludes),
 		cmocka_unit_test(rlock_of_a_dead_holder_is_taken_over),
