@@ -7,6 +7,8 @@
  */
 #include "t.h"
 
+#include <sys/prctl.h>
+
 #define AT_ONCE 6
 #define PORT_KIDS (port + 1) /* children accept here */
 #define PORT_UDP (port + 2)
@@ -212,6 +214,7 @@ static void child(void)
 {
 	void (*what[])(void) = { take, take, call_kids, in_epoll, shared, datagrams, forks, several, (void (*)(void))talk };
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* none outlives a parent that fails */
 	what[rnd(sizeof(what) / sizeof(what[0]))]();
 }
 
