@@ -21,6 +21,7 @@
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,6 +331,7 @@ int main(int argc, char **argv)
 	uint64_t v;
 	int used = rte_eal_init(argc, argv), n = 0;
 
+	signal(SIGPIPE, SIG_IGN); /* a driver whose peer was closed first writes to its socket */
 	if (used < 0) {
 		fprintf(stderr, "EAL cannot start: see its messages (try --no-huge -m 256 --no-pci)\n");
 		return 1;
