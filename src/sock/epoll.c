@@ -687,6 +687,7 @@ void epoll_instance_unref(struct epoll *ep, struct thread_rec *self)
 	atomic_store_explicit(&ep->event_fd, -1, memory_order_seq_cst);
 	/* Before the items are marked: a stack that pushes one after this is followed by the item's command, which drains. */
 	atomic_store_explicit(&ep->dead, 1, memory_order_seq_cst);
+	thread_posting(self, &ep->reap.cmd); /* stands for every item of the chain, see sock_op_repost() */
 	chain = unregister_all(ep);
 	while (ep->fifo_head)
 		item_release(fifo_pop(ep), ITEM_QUEUED);
@@ -698,7 +699,9 @@ void epoll_instance_unref(struct epoll *ep, struct thread_rec *self)
 
 		chain = it->fd_next;
 		stack_post(st, &it->cmd, self);
+		thread_posting(self, &ep->reap.cmd); /* what ran inline may have written its own */
 	}
+	thread_posting(self, NULL);
 	ep_put_life(ep);
 }
 

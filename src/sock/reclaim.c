@@ -4,7 +4,8 @@
 #include "sock/sock_int.h"
 #include "stack/idle.h"
 
-#define MARK_LOOKS 20
+/* Looks at a command that living threads are busy with: their pushing serves it as well. */
+#define REPOST_TRIES 10
 
 static void reclaim_ref(_Atomic(struct sock *) *slot, struct thread_rec *self)
 {
@@ -24,45 +25,84 @@ static bool cmd_is_queued(struct cmd *cmd)
 	return atomic_load_explicit(&item_of_cmd(cmd)->word, memory_order_acquire) & ITEM_CMD;
 }
 
+/* Does a thread say at this moment that it is about to mark and push cmd, or to drop the last reference of s? */
+static bool somebody_is_at(const struct cmd *cmd, const struct sock *s)
+{
+	uint32_t n = atomic_load_explicit(&gz->threads.fresh, memory_order_acquire);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct thread_rec *t = slab_at(&gz->threads, i);
+
+		if ((cmd && atomic_load_explicit(&t->posting, memory_order_seq_cst) == cmd) ||
+		    (s && atomic_load_explicit(&t->closing, memory_order_seq_cst) == s))
+			return true;
+	}
+	return false;
+}
+
 static bool is_half_closed(const struct sock *s)
 {
 	return atomic_load_explicit(&s->slab.gen, memory_order_acquire) & 1 &&
 	       atomic_load_explicit(&s->refs, memory_order_acquire) == 0 && !(sock_status(s) & SOCK_ORPHAN);
 }
 
-/* Its last reference went, and the owner was not told. A socket that a living thread closes at this moment looks so for a moment only. */
+/* Its last reference went, and the owner was not told. A living thread that does so at this moment says so before, and until the owner
+ * is told: half closed, nobody at it, still half closed is the work of the dead. */
 static void reclaim_close(struct thread_rec *t, struct thread_rec *self)
 {
-	struct sock *s = atomic_exchange_explicit(&t->closing, NULL, memory_order_acquire);
-	const struct timespec pause = { .tv_nsec = 500000 };
+	struct sock *s = atomic_exchange_explicit(&t->closing, NULL, memory_order_seq_cst);
+	uint32_t gen;
 
-	for (unsigned i = 0; s && i < MARK_LOOKS; i++) {
-		if (!is_half_closed(s))
-			return;
-		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
-	}
-	if (s)
+	if (!s)
+		return;
+	gen = atomic_load_explicit(&s->slab.gen, memory_order_acquire);
+	if (is_half_closed(s) && !somebody_is_at(NULL, s) && is_half_closed(s) &&
+	    atomic_load_explicit(&s->slab.gen, memory_order_acquire) == gen)
 		sock_last_unref(s, self);
+}
+
+static struct stack *cmd_stack(struct cmd *cmd)
+{
+	return sock_stack(cmd->kind == CMD_SOCK ? container_of(cmd, struct sock, cmd) : item_of_cmd(cmd)->s);
+}
+
+static bool chain_holds(const struct inbox_node *n, const struct cmd *cmd)
+{
+	for (; n; n = n->next)
+		if (n == &cmd->node)
+			return true;
+	return false;
+}
+
+/* On the owner, so that nothing is taken off the inbox meanwhile. Marked first; then nobody is between marking and pushing; then it is not on
+ * the inbox: so it was marked by one who is dead. Whoever else had marked it would have said so, or pushed it by then. A command must
+ * never be pushed twice. */
+int64_t sock_op_repost(struct stack *st, struct cmd *cmd)
+{
+	if (!cmd_is_queued(cmd) || cmd_stack(cmd) != st)
+		return 0;
+	if (somebody_is_at(cmd, NULL))
+		return -EAGAIN;
+	if (cmd->kind == CMD_ITEM && item_of_cmd(cmd)->ep && somebody_is_at(&item_of_cmd(cmd)->ep->reap.cmd, NULL))
+		return -EAGAIN; /* its instance is being destroyed: all items are marked, then pushed one by one */
+	if (cmd_is_queued(cmd) && !chain_holds(st->cmd_backlog, cmd) &&
+	    !chain_holds(atomic_load_explicit(&st->cmds.head, memory_order_seq_cst), cmd))
+		inbox_push(&st->cmds, &cmd->node);
+	return 0;
 }
 
 void sock_reclaim_command(struct thread_rec *t, struct thread_rec *self)
 {
-	struct cmd *cmd = atomic_exchange_explicit(&t->posting, NULL, memory_order_acquire);
-	const struct timespec pause = { .tv_nsec = 500000 };
-	struct stack *st;
+	struct cmd *cmd = atomic_exchange_explicit(&t->posting, NULL, memory_order_seq_cst);
+	const struct timespec pause = { .tv_nsec = 200000 };
 
 	reclaim_close(t, self);
-	if (!cmd)
-		return;
-	/* Marked, and not on the way: everything that was pushed has been run since, and what others push is run within a round. So a mark that
-	 * stays was never followed by a push. */
-	for (unsigned i = 0; i < MARK_LOOKS; i++) {
-		if (!cmd_is_queued(cmd))
+	for (unsigned i = 0; cmd && cmd_is_queued(cmd) && i < REPOST_TRIES; i++) {
+		self->call.arg[0] = (uintptr_t)cmd;
+		if (stack_call(cmd_stack(cmd), SOCK_OP_REPOST, NULL, self) != -EAGAIN)
 			return;
-		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
+		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL); /* a living thread is at it, and will push */
 	}
-	st = sock_stack(cmd->kind == CMD_SOCK ? container_of(cmd, struct sock, cmd) : item_of_cmd(cmd)->s);
-	stack_post(st, cmd, self);
 }
 
 void sock_reclaim_thread(struct thread_rec *t, struct thread_rec *self)

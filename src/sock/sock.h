@@ -207,7 +207,7 @@ void sock_on_command(struct stack *st, struct sock *s); /* CMD_SOCK */
 /* stack_calls[]: operations that stack_call() runs */
 enum sock_op { SOCK_OP_CONNECT, SOCK_OP_LISTEN, SOCK_OP_SETOPT, SOCK_OP_GETOPT, SOCK_OP_DISCONNECT, SOCK_OP_SEND_DGRAM,
 	       SOCK_OP_CTL_CONNS, SOCK_OP_CTL_NEIGH, SOCK_OP_CTL_LATENCY, SOCK_OP_NOP, SOCK_OP_UNLISTEN, SOCK_OP_SEND_OOB,
-	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_COUNT };
+	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_REPOST, SOCK_OP_COUNT };
 int64_t sock_on_call(struct stack *st, struct stack_call *call);
 /* Frees zombies whose pins are gone; called once per some rounds. */
 void sock_reap_zombies(struct stack *st);

@@ -437,6 +437,8 @@ int64_t sock_on_call(struct stack *st, struct stack_call *call)
 
 		return udp_output(st, s, m);
 	}
+	case SOCK_OP_REPOST:
+		return sock_op_repost(st, (struct cmd *)(uintptr_t)call->arg[0]);
 	case SOCK_OP_CTL_CONNS:
 	case SOCK_OP_CTL_NEIGH:
 	case SOCK_OP_CTL_LATENCY:

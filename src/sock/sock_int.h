@@ -184,6 +184,10 @@ static force_inline bool sock_nonblock(const struct sock *s)
 	return atomic_load_explicit(&s->fl_flags, memory_order_relaxed) & 00004000 /* O_NONBLOCK */;
 }
 
+/* --- reclaim.c --- */
+/* The command that a dead thread marked as queued: pushes it if that was not done. 0; -EAGAIN: a living thread is at it. Owner. */
+int64_t sock_op_repost(struct stack *st, struct cmd *cmd);
+
 /* --- sock_cmd.c --- */
 struct connect_args { /* in stack_call.buf */
 	struct ip_addr raddr;
