@@ -11,7 +11,7 @@ const uint32_t tcp_syn_rec_bytes = sizeof(struct tcp_syn);
 /* DEVIATION(Linux): without SYN cookies a full SYN queue would refuse what Linux accepts, so a small backlog still holds this many half-open
  * connections; accepted ones are bounded by the backlog itself. */
 #define SYN_QUEUE_MIN 1024u
-#define SYN_GRACE_US 100000u /* a half-open connection is not displaced before */
+#define SYN_GRACE_US 200000u /* a half-open connection is not displaced before: a handshake over a long way has the time it needs */
 
 /* Type-stable memory: is it still the listener that took the SYN? */
 static struct sock *listener_of(const struct tcp_syn *r)
