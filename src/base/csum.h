@@ -92,30 +92,6 @@ static force_inline uint16_t csum_flat(const void *data, size_t n)
 	return (uint16_t)~csum_fold(csum_bytes(data, n, 0));
 }
 
-/* The same for a header of 20 bytes, unrolled. */
-static force_inline uint16_t csum_ip4_20(const void *hdr)
-{
-	uint64_t w[2], s;
-	uint32_t t;
-
-	memcpy(w, hdr, 16);
-	memcpy(&t, (const char *)hdr + 16, 4);
-	s = csum_add(w[0], w[1]);
-	return (uint16_t)~csum_fold(csum_add(s, t));
-}
-
-/* What belongs into the checksum field of a header of 20 bytes, whatever is there now. */
-static force_inline uint16_t csum_ip4_fill(const void *hdr)
-{
-	uint64_t w[2], s;
-	uint32_t t;
-
-	memcpy(w, hdr, 16);
-	memcpy(&t, (const char *)hdr + 16, 4);
-	s = csum_add(w[0], w[1] & mem_pair32(mem_pair16(0xffff, 0), 0xffffffffu));
-	return (uint16_t)~csum_fold(csum_add(s, t));
-}
-
 /* Sum of a header of n bytes, a multiple of four, that was written in words of eight. */
 static force_inline uint64_t csum_words(const void *hdr, size_t n)
 {
@@ -132,6 +108,24 @@ static force_inline uint64_t csum_words(const void *hdr, size_t n)
 		sum = csum_add(sum, t);
 	}
 	return sum;
+}
+
+/* As csum_flat() for a header of 20 bytes. */
+static force_inline uint16_t csum_ip4_20(const void *hdr)
+{
+	return (uint16_t)~csum_fold(csum_words(hdr, 20));
+}
+
+/* What belongs into the checksum field of a header of 20 bytes, whatever is there now. */
+static force_inline uint16_t csum_ip4_fill(const void *hdr)
+{
+	uint64_t w[2], s;
+	uint32_t t;
+
+	memcpy(w, hdr, 16);
+	memcpy(&t, (const char *)hdr + 16, 4);
+	s = csum_add(w[0], w[1] & mem_pair32(mem_pair16(0xffff, 0), 0xffffffffu));
+	return (uint16_t)~csum_fold(csum_add(s, t));
 }
 
 /* Adds len bytes at offset off of a chain (within pkt_len) to sum. A segment that begins at an odd place of

@@ -192,8 +192,7 @@ static force_inline void gro_close(struct gro_flow *f)
 		return;
 	ip = rte_pktmbuf_mtod_offset(f->head, struct rte_ipv4_hdr *, f->l2_len);
 	ip->total_length = htons((uint16_t)(f->head->pkt_len - f->l2_len));
-	ip->hdr_checksum = 0;
-	ip->hdr_checksum = csum_ip4_20(ip);
+	ip->hdr_checksum = csum_ip4_fill(ip);
 	f->head->ol_flags |= RTE_MBUF_F_RX_LRO;
 	f->head->tso_segsz = f->seg_bytes;
 }

@@ -107,14 +107,7 @@ void sock_reclaim_command(struct thread_rec *t, struct thread_rec *self)
 
 void sock_reclaim_thread(struct thread_rec *t, struct thread_rec *self)
 {
-	struct inbox_node *n = atomic_exchange_explicit(&t->filling, NULL, memory_order_acquire);
-
-	while (n) {
-		struct inbox_node *next = n->next;
-
-		rte_pktmbuf_free(pkt_of_node(n));
-		n = next;
-	}
+	buf_free_list(atomic_exchange_explicit(&t->filling, NULL, memory_order_acquire));
 	reclaim_ref(&t->taken, self);
 	for (unsigned i = 0; i < THREAD_HELD; i++)
 		reclaim_ref(&t->held[i], self);

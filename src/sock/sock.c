@@ -220,22 +220,10 @@ bool pinned_by_any(const void *p)
 
 static void rx_purge(struct sock *s)
 {
-	struct inbox_node *n, *lists[2] = { s->rx_head, inbox_take(&s->rx_in) };
-
-	for (unsigned i = 0; i < 2; i++)
-		for (n = lists[i]; n;) {
-			struct inbox_node *next = n->next;
-
-			rte_pktmbuf_free(pkt_of_node(n));
-			n = next;
-		}
+	buf_free_list(s->rx_head);
+	buf_free_list(inbox_take(&s->rx_in));
 	s->rx_head = s->rx_tail = NULL;
-	for (n = inbox_take(&s->tx_in); n;) {
-		struct inbox_node *next = n->next;
-
-		rte_pktmbuf_free(pkt_of_node(n));
-		n = next;
-	}
+	buf_free_list(inbox_take(&s->tx_in));
 }
 
 void sock_maybe_free(struct stack *st, struct sock *s)

@@ -10,16 +10,6 @@
 
 int64_t (*sock_ctl_hook)(struct stack *st, struct stack_call *call);
 
-static void free_list(struct inbox_node *n)
-{
-	while (n) {
-		struct inbox_node *next = n->next;
-
-		rte_pktmbuf_free(pkt_of_node(n));
-		n = next;
-	}
-}
-
 void sock_tx_run(struct stack *st, struct sock *s)
 {
 	struct inbox_node *n = inbox_take(&s->tx_in);
@@ -41,7 +31,7 @@ void sock_tx_run(struct stack *st, struct sock *s)
 		return;
 	}
 	if (unlikely(sock_status(s) & SOCK_DEAD || atomic_load_explicit(&s->engine_done, memory_order_relaxed))) {
-		free_list(n); /* reset meanwhile */
+		buf_free_list(n); /* reset meanwhile */
 		return;
 	}
 	s->tcb.more = atomic_load_explicit(&s->tx_more, memory_order_relaxed);
@@ -371,7 +361,7 @@ static int64_t op_disconnect(struct stack *st, struct sock *s)
 		return op_unlisten(st, s);
 	if (!atomic_load_explicit(&s->engine_done, memory_order_relaxed))
 		tcp_abort(st, &s->tcb);
-	free_list(inbox_take(&s->tx_in));
+	buf_free_list(inbox_take(&s->tx_in));
 	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->tx_acked, sock_tx_used(s), memory_order_relaxed);
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
@@ -385,7 +375,7 @@ static int64_t op_send_oob(struct stack *st, struct sock *s, struct inbox_node *
 {
 	sock_tx_run(st, s);
 	if (sock_status(s) & SOCK_DEAD) {
-		free_list(first);
+		buf_free_list(first);
 		return -EPIPE;
 	}
 	s->tcb.more = 0;

@@ -265,6 +265,16 @@ static inline void buf_put(struct rte_mbuf *m, struct thread_rec *self)
 		m = next;
 	}
 }
+/* Frees packets that are linked through pkt_meta(m)->q, all their segments. Any thread. */
+static inline void buf_free_list(struct inbox_node *n)
+{
+	while (n) {
+		struct inbox_node *next = n->next;
+
+		rte_pktmbuf_free(pkt_of_node(n));
+		n = next;
+	}
+}
 /* What an mbuf chain costs: Linux's truesize. */
 static force_inline uint32_t buf_true_bytes(const struct rte_mbuf *m)
 {

@@ -129,12 +129,7 @@ static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_c
 			s->tcb.more = atomic_load_explicit(&s->tx_more, memory_order_relaxed);
 			tcp_send(st, &s->tcb, chain->first);
 		} else {
-			for (n = chain->first; n;) {
-				struct inbox_node *next = n->next;
-
-				rte_pktmbuf_free(pkt_of_node(n));
-				n = next;
-			}
+			buf_free_list(chain->first);
 		}
 		st->stats.app_write++;
 		stack_leave(st, self);

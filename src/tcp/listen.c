@@ -107,9 +107,16 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
+/* A SYN without an answer, or one whose record made room. */
+static cold_path void count_lost_syn(struct stack *st)
+{
+	st->mib.tcp_listen_drops++;
+	st->drops[DROP_TCP_SYN_RATE]++;
+}
+
 /* Half-open connections reached their bound: the oldest makes room, of the same listener if one is near. But not before its peer had time to
  * answer: in a flood every new SYN would displace one that waits for its peer still, so that only the nearest get through, and each
- * costs a SYN-ACK. So what is answered in a flood is bounded (queue / grace, 10,000 a second), and the rest is dropped at once. */
+ * costs a SYN-ACK. So what is answered in a flood is bounded (queue / grace, 5,000 a second), and the rest is dropped at once. */
 static bool recycle_oldest(struct stack *st, const struct sock *l)
 {
 	struct list *n, *pick = st->tcp->syn_list.next;
@@ -129,16 +136,9 @@ static bool recycle_oldest(struct stack *st, const struct sock *l)
 	r = container_of(pick, struct tcp_syn, node);
 	if (st->now_us - r->sent_us < SYN_GRACE_US)
 		return false;
-	st->drops[DROP_TCP_SYN_RATE]++;
-	st->mib.tcp_listen_drops++;
+	count_lost_syn(st);
 	tcp_syn_free(st, r);
 	return true;
-}
-
-static cold_path void syn_refused(struct stack *st)
-{
-	st->mib.tcp_listen_drops++;
-	st->drops[DROP_TCP_SYN_RATE]++;
 }
 
 /* A SYN for listener l. */
@@ -157,14 +157,14 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 		return;
 	}
 	if (unlikely(qlen >= MAX(backlog, SYN_QUEUE_MIN)) && !recycle_oldest(st, l)) {
-		syn_refused(st);
+		count_lost_syn(st);
 		return;
 	}
 	r = slab_alloc(&gz->syn_recs);
 	if (unlikely(!r) && recycle_oldest(st, l))
 		r = slab_alloc(&gz->syn_recs);
 	if (unlikely(!r)) {
-		syn_refused(st);
+		count_lost_syn(st);
 		return;
 	}
 	r->key.laddr = *g->dst;
