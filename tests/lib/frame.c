@@ -104,6 +104,15 @@ static uint32_t put_option(uint8_t *o, uint8_t kind, const struct seg_opts *opt)
 		put32(o + 2, opt->tsval);
 		put32(o + 6, opt->tsecr);
 		return 10;
+	case 34:
+		o[0] = 34, o[1] = (uint8_t)(2 + opt->fo_len);
+		memcpy(o + 2, opt->fo, opt->fo_len);
+		return 2u + opt->fo_len;
+	case 254:
+		o[0] = 254, o[1] = (uint8_t)(4 + opt->fo_len);
+		put16(o + 2, 0xf989);
+		memcpy(o + 4, opt->fo, opt->fo_len);
+		return 4u + opt->fo_len;
 	default:
 		o[0] = kind;
 		return 1;
@@ -135,11 +144,13 @@ static uint32_t put_options(uint8_t *o, const struct seg_opts *opt)
 			kinds[n++] = 1, kinds[n++] = 3;
 		if (opt->nsack)
 			kinds[n++] = 1, kinds[n++] = 1, kinds[n++] = 5;
+		if (opt->has_fo)
+			kinds[n++] = opt->fo_exp ? 254 : 34;
 		for (uint32_t i = 0; i < n; i++)
 			len += put_option(o + len, kinds[i], opt);
 	}
 	while (len % 4)
-		o[len++] = opt->raw_len || !opt->nkinds ? 1 : 0;
+		o[len++] = opt->raw_len || !opt->nkinds ? 1 : 0; /* a script's list is padded with end-of-list */
 	if (len > 40)
 		abort();
 	return len;
@@ -272,6 +283,20 @@ static void parse_options(const uint8_t *o, uint32_t n, struct seg_opts *opt)
 				opt->tsecr = get32(o + i + 6);
 			}
 			break;
+		case 254:
+			if (len < 4 || get16(o + i + 2) != 0xf989)
+				break;
+			/* fallthrough */
+		case 34: {
+			uint8_t skip = kind == 34 ? 2 : 4;
+
+			opt->malformed |= opt->has_fo || len - skip > (int)sizeof(opt->fo);
+			opt->has_fo = true;
+			opt->fo_exp = kind == 254;
+			opt->fo_len = MIN((uint8_t)(len - skip), (uint8_t)sizeof(opt->fo));
+			memcpy(opt->fo, o + i + skip, opt->fo_len);
+			break;
+		}
 		default:
 			break;
 		}
@@ -418,6 +443,12 @@ static int print_options(const struct seg_opts *o, uint32_t ack_base, char *p, s
 			break;
 		case 8:
 			OUT("%sTS val %u ecr %u", sep, o->tsval, o->tsecr);
+			break;
+		case 34:
+		case 254:
+			OUT("%sFO%s ", sep, o->kinds[i] == 254 ? "EXP" : "");
+			for (uint32_t b = 0; b < o->fo_len; b++)
+				OUT("%02x", o->fo[b]);
 			break;
 		default:
 			OUT("%soption %u", sep, o->kinds[i]);

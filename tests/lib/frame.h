@@ -39,6 +39,9 @@ struct seg_opts {
 	uint8_t ws;
 	uint16_t mss;
 	uint32_t tsval, tsecr;
+	bool fo_exp;	/* the experimental form of the Fast Open option (RFC 7413 Appendix A) */
+	uint8_t fo_len; /* cookie bytes, 0: a request for one */
+	uint8_t fo[16];
 	uint8_t nsack;
 	struct {
 		uint32_t left, right;

@@ -12,6 +12,7 @@ struct parser {
 	const char *p, *end;
 	int line;
 	unsigned values; /* bounds memory */
+	unsigned nested; /* parentheses */
 	struct script *sc;
 	bool failed;
 };
@@ -220,37 +221,73 @@ static bool seq_range(struct parser *ps, struct seg *s)
 	return (uint32_t)b == (uint32_t)(a + n) || fail(ps, "sequence range and length disagree");
 }
 
-static bool add_kind(struct parser *ps, struct seg_opts *o, uint8_t kind)
+static unsigned option_bytes(const struct seg_opts *o, uint8_t kind)
 {
 	static const uint8_t bytes[] = { [0] = 1, [1] = 1, [2] = 4, [3] = 3, [4] = 2, [8] = 10 };
-	unsigned n = kind == 5 ? 2 + 8u * o->nsack : bytes[kind];
+
+	return kind == 5 ? 2 + 8u * o->nsack : kind == 34 ? 2u + o->fo_len : kind == 254 ? 4u + o->fo_len : bytes[kind];
+}
+
+static bool add_kind(struct parser *ps, struct seg_opts *o, uint8_t kind)
+{
+	unsigned n = option_bytes(o, kind);
 
 	for (unsigned i = 0; i < o->nkinds; i++)
-		n += o->kinds[i] == 5 ? 2 + 8u * o->nsack : bytes[o->kinds[i]];
+		n += option_bytes(o, o->kinds[i]);
 	if (n > 40 || o->nkinds == sizeof(o->kinds))
 		return fail(ps, "options exceed 40 bytes");
 	o->kinds[o->nkinds++] = kind;
 	return true;
 }
 
-static bool hex_options(struct parser *ps, struct seg_opts *o)
+/* Hexadecimal digits in pairs; how many bytes, or -1. */
+static int hex_bytes(struct parser *ps, uint8_t *out, size_t room)
 {
+	size_t n = 0;
+
 	blanks(ps, false);
-	while (ps->end - ps->p >= 2 && isxdigit((unsigned char)ps->p[0]) && isxdigit((unsigned char)ps->p[1])) {
+	for (; ps->end - ps->p >= 2 && isxdigit((unsigned char)ps->p[0]) && isxdigit((unsigned char)ps->p[1]); ps->p += 2) {
 		char b[3] = { ps->p[0], ps->p[1], 0 };
 
-		if (o->raw_len == sizeof(o->raw))
-			return fail(ps, "options exceed 40 bytes");
-		o->raw[o->raw_len++] = (uint8_t)strtoul(b, NULL, 16);
-		ps->p += 2;
+		if (n == room)
+			return -1;
+		out[n++] = (uint8_t)strtoul(b, NULL, 16);
 	}
+	return ps->p < ps->end && isxdigit((unsigned char)*ps->p) ? -1 : (int)n;
+}
+
+static bool hex_options(struct parser *ps, struct seg_opts *o)
+{
+	int n = hex_bytes(ps, o->raw, sizeof(o->raw));
+
+	if (n < 0)
+		return fail(ps, "options exceed 40 bytes, or half a byte is missing");
+	o->raw_len = (uint8_t)n;
 	return (o->raw_len && o->raw_len % 4 == 0) || fail(ps, "hex options must be a multiple of 4 bytes");
+}
+
+static bool fast_open_option(struct parser *ps, struct seg_opts *o, uint8_t kind)
+{
+	int n = hex_bytes(ps, o->fo, sizeof(o->fo));
+
+	if (n < 0 || o->has_fo)
+		return fail(ps, "a cookie has at most 16 bytes, two digits each, and stands once");
+	o->has_fo = true;
+	o->fo_exp = kind == 254;
+	o->fo_len = (uint8_t)n;
+	return add_kind(ps, o, kind);
 }
 
 static bool option(struct parser *ps, struct seg_opts *o)
 {
 	int64_t a, b;
 
+	if (take_word(ps, "FO"))
+		return fast_open_option(ps, o, 34);
+	if (take_word(ps, "FOEXP"))
+		return fast_open_option(ps, o, 254);
+	if (take_word(ps, "md5"))
+		return fail(ps, "TCP MD5 signatures are not known here");
 	if (take_word(ps, "nop"))
 		return add_kind(ps, o, 1);
 	if (take_word(ps, "eol"))
@@ -303,6 +340,8 @@ static bool options(struct parser *ps, struct event *e)
 		e->any_opts = true;
 		return expect(ps, ">");
 	}
+	if (take(ps, ">")) /* "<>": none */
+		return true;
 	if (take_word(ps, "hex"))
 		return hex_options(ps, &e->seg.opt) && expect(ps, ">");
 	do {
@@ -349,7 +388,10 @@ static bool icmp_packet(struct parser *ps, struct event *e)
 		uint8_t code;
 	} codes[] = { { "net_unreachable", 0 },	 { "host_unreachable", 1 }, { "protocol_unreachable", 2 },
 		      { "port_unreachable", 3 }, { "frag_needed", 4 },	    { "source_route_failed", 5 },
-		      { "admin_prohibited", 13 } };
+		      { "admin_prohibited", 13 },    { "net_unknown", 6 },
+		      { "host_unknown", 7 },	 { "source_host_isolated", 8 }, { "net_prohibited", 9 },
+		      { "host_prohibited", 10 }, { "net_unreachable_for_tos", 11 }, { "host_unreachable_for_tos", 12 },
+		      { "packet_filtered", 13 }, { "precedence_violation", 14 }, { "precedence_cutoff", 15 } };
 	struct seg *s = &e->seg;
 	int64_t n;
 
@@ -360,9 +402,13 @@ static bool icmp_packet(struct parser *ps, struct event *e)
 		s->icmp_type = 3;
 		while (i < ARRAY_SIZE(codes) && !take_word(ps, codes[i].word))
 			i++;
-		if (i == ARRAY_SIZE(codes))
-			return fail(ps, "unknown ICMP unreachable code");
-		s->icmp_code = codes[i].code;
+		if (i == ARRAY_SIZE(codes)) {
+			if (!number_max(ps, &n, 255))
+				return fail(ps, "unknown ICMP unreachable code");
+			s->icmp_code = (uint8_t)n;
+		} else {
+			s->icmp_code = codes[i].code;
+		}
 		if (take_word(ps, "mtu")) {
 			if (!number_max(ps, &n, 65535))
 				return false;
@@ -370,6 +416,19 @@ static bool icmp_packet(struct parser *ps, struct event *e)
 		}
 	} else if (take_word(ps, "time_exceeded")) {
 		s->icmp_type = 11;
+		if (take_word(ps, "fragment_reassembly"))
+			s->icmp_code = 1;
+		else
+			take_word(ps, "ttl_exceeded");
+	} else if (take_word(ps, "source_quench")) {
+		s->icmp_type = 4;
+	} else if (take_word(ps, "parameter_problem")) {
+		s->icmp_type = 12;
+	} else if (take_word(ps, "redirect")) {
+		s->icmp_type = 5;
+		s->icmp_code = 1;
+		if (!take_word(ps, "host") && take_word(ps, "net"))
+			s->icmp_code = 0;
 	} else if (take_word(ps, "echo_request") || take_word(ps, "echo_reply")) {
 		s->icmp_type = ps->p[-1] == 't' ? 8 : 0;
 		if (!expect(ps, "(") || !number_max(ps, &n, 1400) || !expect(ps, ")"))
@@ -397,12 +456,60 @@ static bool icmp_packet(struct parser *ps, struct event *e)
 	return expect(ps, "]");
 }
 
-static bool packet(struct parser *ps, struct event *e)
+/* "[ect0]", "[tos 0x12]", "[ect1, ttl 3]" after its "[". */
+static bool ip_annotations(struct parser *ps, struct event *e)
 {
 	static const struct {
 		const char *word;
 		uint8_t tos;
-	} ecn[] = { { "noecn", 0 }, { "ect0", 2 }, { "ect1", 1 }, { "ce", 3 } };
+	} ecn[] = { { "noecn", 0 }, { "ect0", 2 }, { "ect1", 1 }, { "ce", 3 }, { "ect01", 2 } };
+	int64_t n;
+
+	do {
+		unsigned i = 0;
+
+		if (take_word(ps, "tos")) {
+			if (!number_max(ps, &n, 255))
+				return false;
+			e->seg.tos = (uint8_t)n;
+			e->tos_mask = 0xff;
+			continue;
+		}
+		if (take_word(ps, "ttl")) {
+			if (!number_max(ps, &n, 255))
+				return false;
+			e->seg.ttl = (uint8_t)n;
+			continue;
+		}
+		while (i < ARRAY_SIZE(ecn) && !take_word(ps, ecn[i].word))
+			i++;
+		if (i == ARRAY_SIZE(ecn))
+			return fail(ps, "expected noecn, ect0, ect1, ect01, ce, tos N or ttl N");
+		e->seg.tos = (uint8_t)((e->seg.tos & 0xfc) | ecn[i].tos);
+		e->tos_mask |= 3;
+		e->any_ect = i == 4;
+	} while (take(ps, ","));
+	return expect(ps, "]");
+}
+
+/* "1111 > 2222", "1111 > 2222:" */
+static bool ports(struct parser *ps, struct event *e)
+{
+	int64_t src, dst;
+
+	blanks(ps, false);
+	if (ps->p >= ps->end || !isdigit((unsigned char)*ps->p))
+		return true;
+	if (!number_max(ps, &src, 65535) || !expect(ps, ">") || !number_max(ps, &dst, 65535))
+		return false;
+	take(ps, ":");
+	e->src_port = (uint16_t)src;
+	e->dst_port = (uint16_t)dst;
+	return (src && dst) || fail(ps, "a port is not 0");
+}
+
+static bool packet(struct parser *ps, struct event *e)
+{
 	int64_t n;
 
 	e->peer = -1;
@@ -411,18 +518,10 @@ static bool packet(struct parser *ps, struct event *e)
 			return false;
 		e->peer = (int)n;
 	}
-	if (take(ps, "[")) {
-		unsigned i = 0;
-
-		while (i < ARRAY_SIZE(ecn) && !take_word(ps, ecn[i].word))
-			i++;
-		if (i == ARRAY_SIZE(ecn))
-			return fail(ps, "expected noecn, ect0, ect1 or ce");
-		e->seg.tos = ecn[i].tos;
-		e->has_tos = true;
-		if (!expect(ps, "]"))
-			return false;
-	}
+	if (take(ps, "[") && !ip_annotations(ps, e))
+		return false;
+	if (!ports(ps, e))
+		return false;
 	if (take_word(ps, "udp")) {
 		e->seg.kind = SEG_UDP;
 		if (!expect(ps, "(") || !number_max(ps, &n, 1472) || !expect(ps, ")"))
@@ -448,6 +547,35 @@ static void value_free(struct value *v)
 }
 
 static struct value *value(struct parser *ps, unsigned depth);
+static bool int_value(struct parser *ps, int64_t *out);
+
+/* "name =" or "name(anything) =" before a structure's field; a field may have none. */
+static bool field_name(struct parser *ps, char *name, size_t room)
+{
+	const char *start;
+	size_t n = word(ps);
+
+	name[0] = 0;
+	if (n == 0 || isdigit((unsigned char)*ps->p))
+		return true;
+	start = ps->p;
+	ps->p += n;
+	if (take(ps, "(")) {
+		while (ps->p < ps->end && *ps->p != ')' && *ps->p != '\n')
+			ps->p++;
+		if (!expect(ps, ")"))
+			return false;
+	}
+	if (!take(ps, "=")) { /* a constant, or a function: the value itself */
+		ps->p = start;
+		return true;
+	}
+	if (n >= room)
+		return fail(ps, "field name too long");
+	memcpy(name, start, n);
+	name[n] = 0;
+	return true;
+}
 
 static bool value_items(struct parser *ps, struct value *v, const char *close, unsigned depth)
 {
@@ -456,16 +584,8 @@ static bool value_items(struct parser *ps, struct value *v, const char *close, u
 	do {
 		if (v->count == SCRIPT_FIELDS)
 			return fail(ps, "too many items");
-		if (v->kind == VALUE_STRUCT) {
-			size_t n = word(ps);
-
-			if (n == 0 || n >= sizeof(v->name[0]))
-				return fail(ps, "expected a field name");
-			memcpy(v->name[v->count], ps->p, n);
-			ps->p += n;
-			if (!expect(ps, "="))
-				return false;
-		}
+		if (v->kind == VALUE_STRUCT && !field_name(ps, v->name[v->count], sizeof(v->name[0])))
+			return false;
 		v->item[v->count] = value(ps, depth + 1);
 		if (!v->item[v->count])
 			return false;
@@ -474,13 +594,72 @@ static bool value_items(struct parser *ps, struct value *v, const char *close, u
 	return expect(ps, close);
 }
 
+/* The text of "..." with its escapes; p behind the opening quote. */
+static bool string(struct parser *ps, struct value *v)
+{
+	v->kind = VALUE_STRING;
+	while (ps->p < ps->end && *ps->p != '"' && *ps->p != '\n') {
+		char c = *ps->p++;
+
+		if (c == '\\' && ps->p < ps->end) {
+			c = *ps->p++;
+			if (c == 'x' && ps->end - ps->p >= 2 && isxdigit((unsigned char)ps->p[0]) &&
+			    isxdigit((unsigned char)ps->p[1])) {
+				c = (char)strtol((char[3]){ ps->p[0], ps->p[1], 0 }, NULL, 16);
+				ps->p += 2;
+			} else {
+				c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c == '0' ? 0 : c;
+			}
+		}
+		if (v->n < SCRIPT_STRING - 1)
+			v->text[v->n] = c;
+		v->n++;
+	}
+	return expect(ps, "\"");
+}
+
+/* htons(8080), inet_addr("192.0.2.1") and the like, in network order as C has them. */
+static bool function(struct parser *ps, int64_t *out)
+{
+	bool half = take_word(ps, "htons"), full = !half && take_word(ps, "htonl");
+	char text[INET_ADDRSTRLEN];
+	struct in_addr a;
+	size_t n = 0;
+
+	if (half || full) {
+		if (!expect(ps, "(") || !number_max(ps, out, half ? 65535 : UINT32_MAX) || !expect(ps, ")"))
+			return false;
+		*out = half ? htons((uint16_t)*out) : htonl((uint32_t)*out);
+		return true;
+	}
+	if (!take_word(ps, "inet_addr") && !take_word(ps, "inet_aton"))
+		return fail(ps, "unknown function");
+	if (!expect(ps, "(") || !expect(ps, "\""))
+		return false;
+	while (ps->p < ps->end && *ps->p != '"' && *ps->p != '\n' && n < sizeof(text) - 1)
+		text[n++] = *ps->p++;
+	text[n] = 0;
+	if (!expect(ps, "\"") || !expect(ps, ")"))
+		return false;
+	if (!inet_aton(text, &a))
+		return fail(ps, "not an IPv4 address");
+	*out = a.s_addr;
+	return true;
+}
+
 static bool int_term(struct parser *ps, int64_t *out)
 {
-	bool minus = take(ps, "-");
+	bool minus = take(ps, "-"), invert = !minus && take(ps, "~");
 	size_t n = word(ps);
 
-	if (n && isdigit((unsigned char)*ps->p)) {
+	if (take(ps, "(")) {
+		if (!int_value(ps, out) || !expect(ps, ")"))
+			return false;
+	} else if (n && isdigit((unsigned char)*ps->p)) {
 		if (!number(ps, out))
+			return false;
+	} else if (n && ps->p + n < ps->end && ps->p[n] == '(') {
+		if (!function(ps, out))
 			return false;
 	} else if (n && script_constant(ps->p, n, out)) {
 		ps->p += n;
@@ -489,14 +668,34 @@ static bool int_term(struct parser *ps, int64_t *out)
 			    ps->p < ps->end ? ps->p : "");
 	}
 	if (minus)
-		*out = -*out;
+		*out = (int64_t)(0 - (uint64_t)*out);
+	if (invert)
+		*out = ~*out;
 	return true;
+}
+
+/* Terms joined by "|", "+", "-" or "*", from left to right. */
+static bool int_value(struct parser *ps, int64_t *out)
+{
+	int64_t n;
+
+	if (++ps->nested > 64 || !int_term(ps, out))
+		return fail(ps, "nested too deeply");
+	ps->nested--;
+	for (;;) {
+		char op = take(ps, "|") ? '|' : take(ps, "+") ? '+' : take(ps, "*") ? '*' : 0;
+
+		if (!op)
+			return true;
+		if (!int_term(ps, &n))
+			return false;
+		*out = op == '|' ? *out | n : (int64_t)(op == '+' ? (uint64_t)*out + (uint64_t)n : (uint64_t)*out * (uint64_t)n);
+	}
 }
 
 static struct value *value(struct parser *ps, unsigned depth)
 {
 	struct value *v;
-	int64_t n;
 
 	if (depth > DEPTH_MAX || ++ps->values > 65536) {
 		fail(ps, "nested too deeply");
@@ -514,16 +713,12 @@ static struct value *value(struct parser *ps, unsigned depth)
 		v->kind = VALUE_STRUCT;
 		value_items(ps, v, "}", depth);
 	} else if (take(ps, "\"")) {
-		v->kind = VALUE_ELLIPSIS;
-		while (ps->p < ps->end && *ps->p != '"' && *ps->p != '\n')
-			ps->p++;
-		expect(ps, "\"");
+		string(ps, v);
+		while (!ps->failed && take(ps, "\"")) /* adjacent literals are one, as in C */
+			string(ps, v);
 	} else {
 		v->kind = VALUE_INT;
-		if (int_term(ps, &v->n)) {
-			while (take(ps, "|") && int_term(ps, &n))
-				v->n |= n;
-		}
+		int_value(ps, &v->n);
 	}
 	if (ps->failed) {
 		value_free(v);
@@ -572,6 +767,7 @@ static bool call(struct parser *ps, struct event *e)
 	if (take(ps, "(")) /* the kernel's words for it */
 		while (ps->p < ps->end && *ps->p != '\n' && *ps->p++ != ')')
 			;
+	take(ps, ";");
 	return true;
 }
 
@@ -591,11 +787,29 @@ static bool code(struct parser *ps, struct event *e)
 	return true;
 }
 
+/* `text`: commands for a shell, which sysctl.c understands as far as they set what the engine can be told. */
+static bool shell(struct parser *ps, struct event *e)
+{
+	const char *start = ps->p;
+
+	e->kind = EVENT_SHELL;
+	while (ps->p < ps->end && *ps->p != '`')
+		ps->line += *ps->p++ == '\n';
+	e->code = strndup(start, (size_t)(ps->p - start));
+	if (!e->code)
+		abort();
+	return expect(ps, "`");
+}
+
 static bool setting(struct parser *ps)
 {
 	struct script *sc = ps->sc;
 	static const char *const kernel_only[] = { "ip_version", "bind_port", "local_ip", "remote_ip", "gateway_ip",
-						   "netmask_ip", "non_fatal" };
+						   "netmask_ip", "non_fatal", "connect_port", "speed", "init_scripts",
+						   "code_command", "code_format", "code_sockopt", "send_omit_free",
+						   "wire_client", "wire_server", "verbose", "dry_run", "strict_segments",
+						   "define", "D", "udp_encaps", "tcp_ts_tick_usecs", "tcp_ts_ecr_scaled", "no_cleanup",
+						   "wire_client_dev", "wire_server_dev", "wire_server_ip", "wire_server_port" };
 	struct {
 		const char *name;
 		int64_t *n;
@@ -630,6 +844,11 @@ static bool setting(struct parser *ps)
 static bool event(struct parser *ps, struct event *e)
 {
 	e->line = ps->line;
+	if (take(ps, "`")) { /* without a time: at once */
+		e->when = TIME_RELATIVE;
+		e->until_us = e->done_us = -1;
+		return shell(ps, e);
+	}
 	if (!event_time(ps, e))
 		return false;
 	if (take(ps, "<")) {
@@ -642,6 +861,9 @@ static bool event(struct parser *ps, struct event *e)
 			return false;
 	} else if (take(ps, "%{")) {
 		if (!code(ps, e))
+			return false;
+	} else if (take(ps, "`")) {
+		if (!shell(ps, e))
 			return false;
 	} else if (!call(ps, e)) {
 		return false;
@@ -667,12 +889,6 @@ int script_parse(struct script *sc, const char *name, const char *bytes, size_t 
 		blanks(&ps, true);
 		if (ps.p >= ps.end || ps.failed)
 			break;
-		if (take(&ps, "`")) { /* a shell command for the kernel's side: not for us */
-			while (ps.p < ps.end && *ps.p != '`')
-				ps.line += *ps.p++ == '\n';
-			expect(&ps, "`");
-			continue;
-		}
 		if (take(&ps, "--")) {
 			if (!setting(&ps))
 				break;

@@ -57,6 +57,10 @@ struct run {
 	unsigned cur; /* peer of the last packet */
 	struct fd fd[FDS];
 	int info_fd;
+	struct {
+		uint8_t script[16], live[16];
+	} cookie[8]; /* Fast Open */
+	unsigned cookies;
 	/* a blocking call that has no result yet */
 	const struct event *pending;
 	int64_t pending_since, pending_done_at, pending_result;
@@ -216,6 +220,31 @@ static struct frame *build_icmp(struct run *r, const struct event *e, struct pee
 	return f;
 }
 
+/* Cookies that the stack gave are not known when the script is written: the script's stands for the stack's from the first time
+ * on that both are seen together. */
+static bool cookie_matches(struct run *r, const struct seg_opts *want, const struct seg_opts *got)
+{
+	if (want->fo_len != got->fo_len)
+		return false;
+	for (unsigned i = 0; i < r->cookies; i++)
+		if (!memcmp(r->cookie[i].script, want->fo, want->fo_len))
+			return !memcmp(r->cookie[i].live, got->fo, got->fo_len);
+	if (want->fo_len && memcmp(want->fo, got->fo, want->fo_len) && r->cookies < ARRAY_SIZE(r->cookie)) {
+		memcpy(r->cookie[r->cookies].script, want->fo, sizeof(want->fo));
+		memcpy(r->cookie[r->cookies++].live, got->fo, sizeof(got->fo));
+	}
+	return true;
+}
+
+static void cookie_to_live(const struct run *r, struct seg_opts *o)
+{
+	for (unsigned i = 0; i < r->cookies; i++)
+		if (o->fo_len && !memcmp(r->cookie[i].script, o->fo, o->fo_len)) {
+			memcpy(o->fo, r->cookie[i].live, sizeof(o->fo));
+			return;
+		}
+}
+
 /* Packets at one time, in a script that says so, are one burst of the device. */
 static bool joins_burst(const struct run *r, const struct event *e)
 {
@@ -254,6 +283,7 @@ static int do_inbound(struct run *r, const struct event *e)
 			s.win = e->has_win ? e->seg.win : 32792;
 			s.urg = e->seg.urg;
 			s.opt = e->seg.opt;
+			cookie_to_live(r, &s.opt);
 			s.opt.tsecr = e->seg.opt.tsecr ? ts_to_live(p, e->seg.opt.tsecr) : 0;
 			for (unsigned i = 0; i < s.opt.nsack; i++) {
 				s.opt.sack[i].left += p->local_base;
@@ -266,6 +296,7 @@ static int do_inbound(struct run *r, const struct event *e)
 		s.data = data;
 		s.len = e->seg.len;
 		s.tos = e->seg.tos;
+		s.ttl = e->seg.ttl;
 		s.bad_l4_csum = e->bad_sum;
 		f = seg_build(&s);
 	}
@@ -347,6 +378,8 @@ static const char *compare_options(struct run *r, const struct event *e, const s
 			return "SACK block";
 	if (want->has_ts && want->tsecr != got->tsecr)
 		return "timestamp echo";
+	if (want->has_fo && (want->fo_exp != got->fo_exp || !cookie_matches(r, want, got)))
+		return "Fast Open cookie";
 	return NULL;
 }
 
@@ -375,8 +408,8 @@ static const char *compare(struct run *r, const struct event *e, const struct se
 		return "window";
 	if ((want->flags & TH_URG) && want->urg != s->urg)
 		return "urgent pointer";
-	if (e->has_tos && (s->tos & 3) != want->tos)
-		return "ECN field";
+	if (e->any_ect ? (s->tos & 3) != 1 && (s->tos & 3) != 2 : (s->tos & e->tos_mask) != (want->tos & e->tos_mask))
+		return e->tos_mask == 3 ? "ECN field" : "type of service";
 	diff = compare_options(r, e, s, p);
 	if (diff)
 		return diff;
@@ -493,6 +526,20 @@ static int64_t call_socket(struct run *r, const struct event *e)
 	return fd;
 }
 
+/* The peer that the next connect() is about; NULL: no more are left. */
+static struct peer *new_remote(struct run *r)
+{
+	for (unsigned i = 0; i < SCRIPT_PEERS; i++)
+		if (!r->peer[i].used) {
+			struct peer *p = peer_of(r, i);
+
+			p->rport = (uint16_t)(LOCAL_PORT + i);
+			r->cur = i;
+			return p;
+		}
+	return NULL;
+}
+
 static int64_t call_connect(struct run *r, struct fd *f, bool again)
 {
 	struct peer *p = NULL;
@@ -501,12 +548,7 @@ static int64_t call_connect(struct run *r, struct fd *f, bool again)
 	int64_t res;
 
 	if (!again) {
-		for (unsigned i = 0; i < SCRIPT_PEERS && !p; i++)
-			if (!r->peer[i].used) {
-				p = peer_of(r, i);
-				p->rport = (uint16_t)(LOCAL_PORT + i);
-				r->cur = i;
-			}
+		p = new_remote(r);
 		if (!p)
 			return -EMFILE;
 		res = testenv_connect_addr(f->s, testenv_ip(1), p->rport);
@@ -549,6 +591,18 @@ static int64_t call_write(struct run *r, struct fd *f, uint64_t n, int flags)
 
 	if (n > sizeof(buf))
 		return -EINVAL;
+	if (f->stream && (flags & MSG_FASTOPEN)) { /* sendto() that connects: a peer of its own, as for connect() */
+		struct peer *p = new_remote(r);
+
+		if (!p)
+			return -EMFILE;
+		fill(buf, n, f->tx_next);
+		sa.sin_port = htons(p->rport);
+		res = sock_sendmsg(f->s, &msg, flags | MSG_NOSIGNAL, tenv.self);
+		if (res > 0)
+			f->tx_next += (uint64_t)res;
+		return res;
+	}
 	fill(buf, n, f->stream ? f->tx_next : 1);
 	if (!f->stream && !(sock_status(f->s) & SOCK_CONNECTED)) {
 		peer_of(r, 0);
@@ -903,6 +957,8 @@ static int run_events(struct run *r)
 			break;
 		case EVENT_CALL:
 			do_call(r, e);
+			break;
+		case EVENT_SHELL: /* for the kernel's side */
 			break;
 		case EVENT_CODE:
 			if (!finish_pending(r))

@@ -1,6 +1,7 @@
 /* script.h - a packet script in memory, and the parser that makes it.
  *
- * The language is a subset of packetdrill's (doc/testing.md has the list), so that a file can be replayed against the kernel.
+ * The language is packetdrill's as far as IPv4, TCP, UDP and ICMP go (doc/testing.md has the list), so that a file can be replayed against
+ * the kernel.
  * Ours alone: "@N" before a packet selects the N-th peer (its own port), "badsum" and "<hex 0102..>" make broken
  * input. The parser takes any bytes: it never reads past the end, bounds its recursion and its memory, and reports
  * file:line of the first mistake.
@@ -13,22 +14,25 @@
 #include <stdio.h>
 
 #define SCRIPT_ARGS 8
-#define SCRIPT_FIELDS 6
+#define SCRIPT_FIELDS 12
 #define SCRIPT_EVENTS 4096
 #define SCRIPT_PEERS 64
+#define SCRIPT_STRING 48
 
-enum value_kind { VALUE_NONE, VALUE_ELLIPSIS, VALUE_INT, VALUE_LIST, VALUE_STRUCT };
+enum value_kind { VALUE_NONE, VALUE_ELLIPSIS, VALUE_INT, VALUE_STRING, VALUE_LIST, VALUE_STRUCT };
 
-/* An argument of a system call: number, "...", [value, ...] or {name = value, ...}; strings are counted only. */
+/* An argument of a system call: number (htons(8080) and inet_addr("10.0.0.1") are numbers, in network order), "...", "text",
+ * [value, ...] or {name = value, ...}, in which names may be missing. */
 struct value {
 	enum value_kind kind;
-	int64_t n;
+	int64_t n; /* VALUE_STRING: its length */
 	uint8_t count;
 	struct value *item[SCRIPT_FIELDS];
-	char name[SCRIPT_FIELDS][16];
+	char name[SCRIPT_FIELDS][20]; /* "": none was given */
+	char text[SCRIPT_STRING];     /* VALUE_STRING; longer ones are cut, n counts on */
 };
 
-enum event_kind { EVENT_IN, EVENT_OUT, EVENT_CALL, EVENT_CODE };
+enum event_kind { EVENT_IN, EVENT_OUT, EVENT_CALL, EVENT_CODE, EVENT_SHELL };
 enum time_kind { TIME_ABSOLUTE, TIME_RELATIVE, TIME_ANY };
 
 struct event {
@@ -41,7 +45,10 @@ struct event {
 	/* packets */
 	struct seg seg; /* numbers as written; data is NULL */
 	int peer;	/* -1: not given */
-	bool has_win, any_opts, bad_sum, has_tos;
+	uint16_t src_port, dst_port; /* "1111 > 2222": 0 not given */
+	bool has_win, any_opts, bad_sum;
+	uint8_t tos_mask; /* bits of seg.tos that the script gives; outbound: compared */
+	bool any_ect;	  /* "[ect01]": either of the two */
 	struct seg quoted; /* inside an ICMP error */
 	/* calls */
 	char call[24];
@@ -50,7 +57,7 @@ struct event {
 	int64_t result;
 	int err;	     /* errno expected when result is -1, 0: not said */
 	bool any_result;
-	/* code */
+	/* code, shell */
 	char *code;
 };
 
