@@ -131,8 +131,9 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 
 void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack, uint32_t wnd)
 {
-	/* Linux's form of SND.WL1/WL2: a new ACK, a newer segment, or the same with a larger window */
-	if (seq_gt(ack, t->snd_una) || seq_gt(seq, t->snd_wl1) || (seq == t->snd_wl1 && wnd > t->snd_wnd)) {
+	/* Linux's form of SND.WL1/WL2: a new ACK, a newer segment, or the same with a larger window, or with none: a receiver that is out
+	 * of memory says so with nothing new to acknowledge */
+	if (seq_gt(ack, t->snd_una) || seq_gt(seq, t->snd_wl1) || (seq == t->snd_wl1 && (wnd > t->snd_wnd || wnd == 0))) {
 		t->snd_wl1 = seq;
 		if (wnd != t->snd_wnd) {
 			t->snd_wnd = wnd;

@@ -126,7 +126,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	t->backoff = 0;
 	t->rexmit_since_us = 0;
 	tcp_set_mss(st, t);
-	t->cwnd = MIN(TCP_IW_SEGS * (uint32_t)t->mss, TCP_CWND_MAX);
+	t->cwnd = MIN(TCP_IW_SEGS * (uint32_t)t->mss, TCP_CWND_MAX); /* RFC 6928 §2 */
 	/* RFC 6298 §5.7 and RFC 5681 §3.1: after a lost SYN and without a sample be careful */
 	if (t->syn_retrans && !t->srtt_us) {
 		t->rto_us = TCP_RTO_FALLBACK_US;

@@ -41,11 +41,14 @@ void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const stru
 		}
 		return;
 	}
-	if (t->state == TCPS_SYN_SENT && hard) {
+	if (t->state == TCPS_SYN_SENT) {
+		/* DEVIATION(RFC 9293 §3.9.2.2): soft errors too, as Linux: who connects wants to try the next address now */
 		st->mib.tcp_attempt_fail++;
 		tcp_conn_gone(st, t, err);
 		return;
 	}
-	/* RFC 5461 §4: a synchronised connection survives; the error explains a later timeout */
+	/* RFC 5461 §4: a synchronised connection survives; the error explains a later timeout, unless something is acknowledged before */
+	t->soft_err = (uint8_t)err;
+	t->soft_err_una = t->snd_una;
 	sock_up_error(st, sock_of_tcb(t), err, true);
 }

@@ -364,7 +364,8 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			break;
 		}
 		if (limit >= mss) {
-			uint32_t most = nd->tso_max_bytes ? MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
+			/* the device would copy one urgent pointer into all segments */
+			uint32_t most = nd->tso_max_bytes && likely(!t->urg_out) ? MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
 
 			limit = MIN(limit, MAX(room, mss));
 			limit = MIN(limit, MAX(most, mss));

@@ -204,6 +204,10 @@ struct tcb {
 	struct tcp_sack_block rcv_sack[4]; /* most recent first (RFC 2018 §4) */
 	struct tcp_sack_block dsack;
 
+	/* the last soft ICMP error, valid while snd_una is soft_err_una (icmp.c, timer.c) */
+	uint32_t soft_err_una;
+	uint8_t soft_err;
+
 	/* counters for tcp_info */
 	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
 	uint64_t bytes_rexmit;

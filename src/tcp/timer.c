@@ -20,6 +20,9 @@ static bool gave_up(struct stack *st, struct tcb *t, uint64_t limit_us, int err)
 	if (st->now_us - t->rexmit_since_us < limit_us)
 		return false;
 	st->mib.tcp_free_pcb_in_maxrtx++;
+	/* RFC 1122 §4.2.3.9: what the network said meanwhile is the better reason */
+	if (t->soft_err && t->soft_err_una == t->snd_una)
+		err = t->soft_err;
 	tcp_conn_gone(st, t, err);
 	return true;
 }
