@@ -18,6 +18,7 @@ struct frame {
 	uint32_t len;
 	uint32_t cap;
 	uint16_t gso_size; /* > 0: carried whole although larger than the MTU (virtio style) */
+	bool intact;	   /* its sums were found right when it was sent, and nothing has touched it since */
 	uint8_t data[];
 };
 
@@ -83,8 +84,12 @@ struct seg {
 	bool bad_ip_csum, bad_l4_csum;
 };
 
-/* An empty frame with room for cap bytes. free() it, or give it to a memdev. */
+/* An empty frame with room for cap bytes, all zero. free() it, or give it to a memdev. */
 struct frame *frame_alloc(uint32_t cap);
+/* The same, its bytes not set. */
+struct frame *frame_new(uint32_t cap);
+/* As free(), and quicker for what comes from frame_new() and frame_dup(). */
+void frame_free(struct frame *f);
 struct frame *frame_dup(const struct frame *f);
 /* Builds a complete frame, checksums included. Zero fields get defaults: ttl 64, kind by proto. */
 struct frame *seg_build(const struct seg *s);

@@ -1,4 +1,4 @@
-/* memdev.c - in-memory device and wire: see memdev.h. Called by tests and by the stack under test (netdev ops). One thread. */
+/* memdev.c - in-memory device: see memdev.h. Called by tests and by the stack under test (netdev ops). One thread. */
 #include "memdev.h"
 #include "vclock.h"
 
@@ -45,7 +45,7 @@ static void fifo_clear(struct frame_fifo *q)
 	struct frame *f;
 
 	while ((f = fifo_pop(q)))
-		free(f);
+		frame_free(f);
 }
 
 /* --- receive --- */
@@ -78,13 +78,16 @@ static struct rte_mbuf *to_mbuf(struct memdev *d, const struct frame *f, struct 
 		}
 	} while (at < f->len);
 	head->packet_type = RTE_PTYPE_UNKNOWN;
-	if (d->conf.rx_csum && seg_parse(f, &s, NULL) && s.ethertype == 0x0800) {
+	if (d->conf.rx_csum && f->intact && !f->gso_size) { /* looked at when it was sent, and not damaged since */
+		if (f->data[12] == 0x08 && f->data[13] == 0)
+			head->ol_flags |= RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+	} else if (d->conf.rx_csum && seg_parse(f, &s, NULL) && s.ethertype == 0x0800) {
 		head->ol_flags |= s.ip_csum_ok ? RTE_MBUF_F_RX_IP_CKSUM_GOOD : RTE_MBUF_F_RX_IP_CKSUM_BAD;
 		if (s.kind == SEG_TCP || s.kind == SEG_UDP)
 			head->ol_flags |= s.l4_csum_ok ? RTE_MBUF_F_RX_L4_CKSUM_GOOD : RTE_MBUF_F_RX_L4_CKSUM_BAD;
 	}
 	if (f->gso_size) { /* the peer vouches for its sum, as virtio's does; a frame damaged on the way is the wire's doing */
-		bool good = seg_parse(f, &s, NULL) && s.ip_csum_ok && s.l4_csum_ok;
+		bool good = f->intact || (seg_parse(f, &s, NULL) && s.ip_csum_ok && s.l4_csum_ok);
 
 		head->tso_segsz = f->gso_size;
 		head->ol_flags &= ~(RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK);
@@ -111,7 +114,7 @@ static uint16_t mem_rx_burst(struct netdev *nd, uint16_t queue, struct rte_mbuf 
 			got++;
 		else
 			nd->queues[queue].stats.rx_allocmbuf_fail++;
-		free(f);
+		frame_free(f);
 	}
 	d->rx_frames += got;
 	return got;
@@ -162,21 +165,24 @@ static void leave(struct memdev *d, struct frame *f)
 		bad_frame(d, f, "larger than the MTU");
 	else if (s.kind == SEG_TCP && s.opt.malformed)
 		bad_frame(d, f, "TCP options");
+	else
+		f->intact = s.kind == SEG_TCP || s.kind == SEG_UDP;
 	f->time_us = vclock_us;
 	d->tx_frames++;
 	d->tx_bytes += f->len;
 	if (d->tap)
 		d->tap(d->tap_arg, d, true, f);
+	if (d->watch)
+		d->watch(d->watch_arg, f);
 	if (d->wire) {
 		d->wire->now_us = vclock_us;
 		wire_send(d->wire, d->end, f);
-		free(f);
 		return;
 	}
 	if (d->auto_arp && s.kind == SEG_ARP) {
 		if (s.arp_op == 1 && s.arp_tpa != d->own_ip_be && s.arp_spa != 0 && s.arp_tpa != s.arp_spa)
 			answer_arp(d, &s);
-		free(f);
+		frame_free(f);
 		return;
 	}
 	fifo_push(&d->sent, f);
@@ -191,7 +197,7 @@ static void cut_tso(struct memdev *d, struct frame *f, uint32_t hdr, uint32_t l3
 
 	for (uint32_t at = 0; at < payload; at += segsz) {
 		uint32_t n = MIN(segsz, payload - at);
-		struct frame *p = frame_alloc(hdr + n);
+		struct frame *p = frame_new(hdr + n);
 		bool last = at + n == payload;
 		uint8_t fl = flags;
 
@@ -210,7 +216,7 @@ static void cut_tso(struct memdev *d, struct frame *f, uint32_t hdr, uint32_t l3
 		frame_fix_csums(p->data, p->len);
 		leave(d, p);
 	}
-	free(f);
+	frame_free(f);
 }
 
 /* What the engine must have written into a checksum field that it asks the device to complete. */
@@ -227,7 +233,7 @@ static bool pseudo_ok(const struct frame *f, uint32_t l3_at, uint32_t l4_at, boo
 
 static void transmit(struct memdev *d, struct rte_mbuf *m)
 {
-	struct frame *f = frame_alloc(m->pkt_len);
+	struct frame *f = frame_new(m->pkt_len);
 	uint64_t ol = m->ol_flags;
 	uint32_t l3_at = m->l2_len ? m->l2_len : SEG_ETH_BYTES, l4_at = l3_at + m->l3_len, segs = 0, at = 0;
 	bool l4 = (ol & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_TCP_CKSUM || (ol & RTE_MBUF_F_TX_TCP_SEG);
@@ -263,7 +269,7 @@ static void transmit(struct memdev *d, struct rte_mbuf *m)
 		if (!d->conf.tso_max_bytes || !m->tso_segsz || hdr > f->len || m->l4_len < 20 ||
 		    f->len - hdr > d->conf.tso_max_bytes) {
 			bad_frame(d, f, "TSO request not allowed or incomplete");
-			free(f);
+			frame_free(f);
 		} else if (f->len - hdr <= m->tso_segsz || !d->conf.tso_carry) {
 			cut_tso(d, f, hdr, l3_at, l4_at, m->tso_segsz);
 		} else {
@@ -400,186 +406,6 @@ struct frame *memdev_pop(struct memdev *d)
 void memdev_push(struct memdev *d, struct frame *f)
 {
 	fifo_push(&d->rx, f);
-}
-
-/* --- wire --- */
-
-void wire_init(struct wire *w, uint64_t seed)
-{
-	memset(w, 0, sizeof(*w));
-	prng_seed(&w->prng, seed);
-}
-
-void wire_fini(struct wire *w)
-{
-	for (uint32_t i = 0; i < w->heap_n; i++)
-		free(w->heap[i].f);
-	free(w->heap);
-	memset(w, 0, sizeof(*w));
-}
-
-unsigned wire_attach(struct wire *w, struct memdev *d)
-{
-	if (w->nb_ends == WIRE_ENDS)
-		abort();
-	d->wire = w;
-	d->end = w->nb_ends;
-	w->end[w->nb_ends] = d;
-	return w->nb_ends++;
-}
-
-static bool earlier(const struct frame *a, const struct frame *b)
-{
-	return a->time_us != b->time_us ? a->time_us < b->time_us : a->order < b->order;
-}
-
-static void heap_push(struct wire *w, struct frame *f, unsigned from, unsigned to)
-{
-	uint32_t i = w->heap_n++;
-
-	if (w->heap_n > w->heap_cap) {
-		w->heap_cap = w->heap_cap ? 2 * w->heap_cap : 256;
-		w->heap = realloc(w->heap, w->heap_cap * sizeof(*w->heap));
-		if (!w->heap)
-			abort();
-	}
-	for (; i && earlier(f, w->heap[(i - 1) / 2].f); i = (i - 1) / 2)
-		w->heap[i] = w->heap[(i - 1) / 2];
-	w->heap[i].f = f;
-	w->heap[i].from = (uint8_t)from;
-	w->heap[i].to = (uint8_t)to;
-}
-
-static void heap_pop(struct wire *w)
-{
-	uint32_t i = 0, n = --w->heap_n;
-
-	for (;;) {
-		uint32_t c = 2 * i + 1;
-
-		if (c >= n)
-			break;
-		if (c + 1 < n && earlier(w->heap[c + 1].f, w->heap[c].f))
-			c++;
-		if (!earlier(w->heap[c].f, w->heap[n].f))
-			break;
-		w->heap[i] = w->heap[c];
-		i = c;
-	}
-	w->heap[i] = w->heap[n];
-}
-
-static void put_in_flight(struct wire *w, unsigned from, const struct frame *f, uint64_t at_us)
-{
-	const uint8_t *dst = f->data;
-	bool known = false;
-
-	for (unsigned e = 0; e < w->nb_ends; e++)
-		known |= e != from && !memcmp(w->end[e]->nd.mac, dst, 6);
-	for (unsigned e = 0; e < w->nb_ends; e++) {
-		struct frame *c;
-
-		if (e == from || (known && memcmp(w->end[e]->nd.mac, dst, 6)))
-			continue;
-		c = frame_dup(f);
-		c->time_us = at_us;
-		c->order = w->order++;
-		heap_push(w, c, from, e);
-	}
-}
-
-static bool is_lost(struct wire *w, unsigned from, const struct frame *f)
-{
-	const struct wire_conf *c = &w->conf[from];
-	uint64_t nth = ++w->nth[from];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(c->drop_nth) && c->drop_nth[i]; i++)
-		if (c->drop_nth[i] == nth)
-			return true;
-	if (c->filter && !c->filter(c->filter_arg, f, nth))
-		return true;
-	if (c->burst_enter_ppm) {
-		if (w->bad_state[from])
-			w->bad_state[from] = !prng_ppm(&w->prng, c->burst_leave_ppm);
-		else
-			w->bad_state[from] = prng_ppm(&w->prng, c->burst_enter_ppm);
-		if (w->bad_state[from])
-			return true;
-	}
-	return prng_ppm(&w->prng, c->loss_ppm);
-}
-
-void wire_send(struct wire *w, unsigned from, const struct frame *f)
-{
-	const struct wire_conf *c = &w->conf[from];
-	struct wire_stats *s = &w->stats[from];
-	uint64_t at = w->now_us + c->delay_us;
-	struct frame *copy;
-
-	s->sent++;
-	if (is_lost(w, from, f)) {
-		s->lost++;
-		return;
-	}
-	if (c->rate_bps) {
-		/* A frame takes len + 24 byte times (preamble, FCS, gap). The queue in front of the rate is bounded. */
-		uint64_t ns = (f->len + 24) * 8ULL * 1000000000ULL / c->rate_bps, now_ns = w->now_us * 1000;
-		uint64_t start = MAX(w->busy_until_us[from], now_ns);
-		uint32_t limit = c->queue_frames ? c->queue_frames : 1000;
-
-		if ((start - now_ns) / (ns ? ns : 1) >= limit) {
-			s->queue_drops++;
-			return;
-		}
-		w->busy_until_us[from] = start + ns;
-		at = (start + ns) / 1000 + c->delay_us;
-	}
-	at += prng_below(&w->prng, c->jitter_us + 1);
-	if (prng_ppm(&w->prng, c->reorder_ppm)) {
-		at += c->reorder_us;
-		s->reordered++;
-	}
-	copy = frame_dup(f);
-	if (prng_ppm(&w->prng, c->corrupt_ppm) && copy->len > SEG_ETH_BYTES) {
-		uint64_t bit = prng_below(&w->prng, (copy->len - SEG_ETH_BYTES) * 8ULL);
-
-		if (copy->data[12] == 0x08 && copy->data[13] == 0x06) {
-			/* ARP has no sum of its own, Ethernet's protects it: a damaged frame is a lost one */
-			s->corrupted++;
-			free(copy);
-			return;
-		}
-		copy->data[SEG_ETH_BYTES + bit / 8] ^= (uint8_t)(1u << bit % 8);
-		s->corrupted++;
-	}
-	put_in_flight(w, from, copy, at);
-	if (prng_ppm(&w->prng, c->dup_ppm)) {
-		put_in_flight(w, from, copy, at + prng_below(&w->prng, c->jitter_us + 1));
-		s->duplicated++;
-	}
-	free(copy);
-}
-
-unsigned wire_run(struct wire *w, uint64_t now_us)
-{
-	unsigned n = 0;
-
-	w->now_us = now_us;
-	while (w->heap_n && w->heap[0].f->time_us <= now_us) {
-		struct frame *f = w->heap[0].f;
-		unsigned from = w->heap[0].from, to = w->heap[0].to;
-
-		heap_pop(w);
-		w->stats[from].delivered++;
-		memdev_push(w->end[to], f);
-		n++;
-	}
-	return n;
-}
-
-uint64_t wire_next_us(const struct wire *w)
-{
-	return w->heap_n ? w->heap[0].f->time_us : UINT64_MAX;
 }
 
 /* --- capture for people --- */

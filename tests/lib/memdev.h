@@ -1,27 +1,20 @@
-/* memdev.h - an in-memory network device, and the wire that joins such devices, in virtual time.
+/* memdev.h - an in-memory network device for stacks in virtual time.
  *
  * A memdev is a struct netdev with ops of its own. What the stack transmits is checked (lengths, checksums, offload
  * requests), brought into the form it would have on a wire (checksums filled in, TSO frames cut or marked) and then either
- * kept for the test (memdev_pop()) or handed to the wire that the device is attached to. What the test pushes, or the wire
- * delivers, is received by the stack as mbufs of the configured size.
- *
- * A wire joins up to WIRE_ENDS devices; it forwards by destination address as a switch does, and treats the frames of each
- * sending end by that end's wire_conf. Everything is deterministic: time is what the caller says, chance comes from the seed.
- * One thread.
+ * kept for the test (memdev_pop()) or handed to the wire (wire.h) that the device is attached to. What the test pushes, or the
+ * wire delivers, is received by the stack as mbufs of the configured size. One thread.
  */
 #ifndef GZ_TEST_MEMDEV_H
 #define GZ_TEST_MEMDEV_H
 
 #include "frame.h"
 #include "prng.h"
+#include "wire.h"
 
 #include "netdev/netdev.h"
 
 #include <stdio.h>
-
-#define WIRE_ENDS 16
-
-struct wire;
 
 struct frame_fifo {
 	struct frame *head, **tail;
@@ -63,6 +56,8 @@ struct memdev {
 	/* sees every frame: out = transmitted by this device */
 	void (*tap)(void *arg, struct memdev *d, bool out, const struct frame *f);
 	void *tap_arg;
+	void (*watch)(void *arg, const struct frame *f); /* sees every transmitted frame, beside the tap */
+	void *watch_arg;
 };
 
 /* Makes a device. pool: where received frames get their mbufs. */
@@ -78,56 +73,6 @@ struct frame *memdev_pop(struct memdev *d);
 void memdev_push(struct memdev *d, struct frame *f);
 /* Releases mbufs that tx_hold keeps. */
 void memdev_release_held(struct memdev *d);
-
-struct wire_conf {
-	uint64_t delay_us;
-	uint64_t jitter_us;	/* 0 .. jitter_us more, uniformly; frames may overtake each other */
-	uint32_t loss_ppm;
-	uint32_t burst_enter_ppm, burst_leave_ppm; /* two-state loss (Gilbert): everything is lost while in the bad state */
-	uint32_t reorder_ppm;	/* share of frames that are held back by reorder_us */
-	uint64_t reorder_us;
-	uint32_t dup_ppm, corrupt_ppm;
-	uint64_t rate_bps;	/* 0: no limit */
-	uint32_t queue_frames;	/* frames waiting for the rate, 0: 1000 */
-	uint32_t drop_nth[16];	/* these frames of this end (1 = first) are lost; 0 ends the list */
-	/* false: lose this frame. nth counts from 1. */
-	bool (*filter)(void *arg, const struct frame *f, uint64_t nth);
-	void *filter_arg;
-};
-
-struct wire_stats {
-	uint64_t sent, delivered, lost, queue_drops, duplicated, corrupted, reordered;
-};
-
-struct wire {
-	struct memdev *end[WIRE_ENDS];
-	struct wire_conf conf[WIRE_ENDS]; /* of what this end sends */
-	struct wire_stats stats[WIRE_ENDS];
-	uint64_t busy_until_us[WIRE_ENDS]; /* in nanoseconds: the rate's granularity */
-	uint64_t nth[WIRE_ENDS];
-	bool bad_state[WIRE_ENDS];
-	struct {
-		struct frame *f;
-		uint8_t to, from;
-	} *heap; /* frames in flight by (time, order) */
-	uint32_t heap_n, heap_cap;
-	uint32_t waiting[WIRE_ENDS];
-	uint64_t order;
-	uint64_t now_us;
-	uint8_t nb_ends;
-	struct prng prng;
-};
-
-void wire_init(struct wire *w, uint64_t seed);
-void wire_fini(struct wire *w);
-/* Returns the number of the end. */
-unsigned wire_attach(struct wire *w, struct memdev *d);
-/* A frame enters at end `from` at time w->now_us; copies f. */
-void wire_send(struct wire *w, unsigned from, const struct frame *f);
-/* Delivers what is due; returns how many frames. */
-unsigned wire_run(struct wire *w, uint64_t now_us);
-/* When the next frame arrives; UINT64_MAX: none in flight. */
-uint64_t wire_next_us(const struct wire *w);
 
 /* Writes every frame that d sees to a pcap file (for people; a test that sets GZ_TEST_PCAP gets it from testenv). */
 void memdev_pcap(struct memdev *d, FILE *f);

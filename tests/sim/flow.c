@@ -1,7 +1,8 @@
-/* flow.c - see flow.h. Called by sim.c; calls sock/. One thread, virtual time. */
+/* flow.c - see flow.h. Called by world.c; calls sock/. One thread, virtual time. */
 #include "flow.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 
 #define PATTERN_BYTES 65521u /* prime: a shift by any usual size shows */
 #define BUF_BYTES 65536u
@@ -29,17 +30,15 @@ static const uint8_t *stream_at(unsigned who, uint64_t off)
 	return &pattern[(off + who * 7919u) % PATTERN_BYTES];
 }
 
-void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0,
-	       uint64_t bytes1, uint64_t seed)
+void flow_init(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0, uint64_t bytes1,
+	       uint64_t seed)
 {
-	struct sockaddr_in local;
-	socklen_t len = sizeof(local);
-
 	memset(f, 0, sizeof(*f));
 	pattern_init();
 	f->listener = listener;
 	f->from = from;
 	f->to = to;
+	f->port = port;
 	f->start_us = vclock_us;
 	f->end[0].to_send = f->end[1].expect = bytes0;
 	f->end[1].to_send = f->end[0].expect = bytes1;
@@ -47,9 +46,34 @@ void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to
 		f->end[e].chunk_max = 16384;
 		prng_seed(&f->end[e].prng, seed * 2 + e);
 	}
-	f->end[0].s = testenv_connect(from, to, port);
-	sock_getname(f->end[0].s, (struct sockaddr *)&local, &len, false);
+}
+
+static void flow_connect(struct flow *f)
+{
+	struct sockaddr_in local;
+	socklen_t len = sizeof(local);
+	struct sock *s = testenv_socket(f->from, SOCK_STREAM);
+	int one = 1, r;
+
+	if (!s)
+		abort();
+	f->end[0].s = s;
+	if (f->end[0].nodelay)
+		sock_setopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one), tenv.self);
+	if (f->cc && (r = sock_setopt(s, IPPROTO_TCP, TCP_CONGESTION, f->cc, (socklen_t)strlen(f->cc), tenv.self)))
+		snprintf(f->problem, sizeof(f->problem), "TCP_CONGESTION %s: %s", f->cc, strerror(-r));
+	r = testenv_connect_addr(s, testenv_ip(f->to), f->port);
+	if (r && r != -EINPROGRESS)
+		snprintf(f->problem, sizeof(f->problem), "connect: %s", strerror(-r));
+	sock_getname(s, (struct sockaddr *)&local, &len, false);
 	f->port_be = local.sin_port;
+}
+
+/* From now on the stream of end 0 is as long as it is. */
+static void flow_stop(struct flow *f)
+{
+	f->end[0].to_send = f->end[1].expect = f->end[0].sent;
+	f->stop_us = 0;
 }
 
 void flows_accept(struct flow *f, unsigned n, struct sock *listener)
@@ -205,6 +229,13 @@ bool flow_step(struct flow *f)
 {
 	bool moved;
 
+	if (!f->end[0].s && !f->end[0].closed) {
+		if (vclock_us < f->start_us)
+			return false;
+		flow_connect(f);
+	}
+	if (f->stop_us && vclock_us >= f->stop_us)
+		flow_stop(f);
 	if (!f->connected && f->end[0].s) {
 		uint32_t ready = sock_readiness(f->end[0].s);
 
@@ -228,14 +259,19 @@ bool flow_step(struct flow *f)
 			moved |= end_finish(f, who);
 		}
 	} while (moved);
-	return (f->end[0].closed || f->end[0].failed) &&
-	       (f->end[1].closed || f->end[1].failed || (!f->accepted && f->end[0].failed));
+	f->done = (f->end[0].closed || f->end[0].failed) &&
+		  (f->end[1].closed || f->end[1].failed || (!f->accepted && f->end[0].failed));
+	return f->done;
 }
 
 uint64_t flow_next_us(const struct flow *f)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = f->stop_us ? f->stop_us : UINT64_MAX;
 
+	if (f->done)
+		return UINT64_MAX;
+	if (!f->end[0].s && !f->end[0].closed)
+		return f->start_us;
 	for (unsigned e = 0; e < 2; e++)
 		/* a time that has passed was used by flow_step() already */
 		if (f->end[e].s && !f->end[e].eof && f->end[e].next_read_us > vclock_us)

@@ -24,7 +24,7 @@ struct flow_end {
 	uint64_t to_send, sent, received, expect; /* expect: what the other end will send */
 	uint32_t chunk_max;			  /* of writes and reads */
 	uint64_t read_every_us, next_read_us;	  /* a reader that is slow; 0: reads at once */
-	bool shut, eof, closed, failed;
+	bool nodelay, shut, eof, closed, failed;
 	int error;
 	struct prng prng;
 	uint64_t done_us; /* when its last byte was read */
@@ -33,19 +33,23 @@ struct flow_end {
 struct flow {
 	struct flow_end end[2]; /* 0 connects */
 	struct sock *listener;	/* not its own */
-	uint64_t start_us;
+	uint64_t start_us, stop_us; /* stop_us: writes no more from then on; 0: never stops before its bytes are written */
+	uint64_t next_us;	    /* when it wants to be stepped although nothing happened */
+	const char *cc;		    /* TCP_CONGESTION of end 0; NULL: as it comes */
 	unsigned from, to;
+	uint16_t port;
+	bool done;
 	uint16_t port_be; /* of the connecting end */
 	bool accepted, connected;
 	char problem[200]; /* a byte that was wrong, lost or invented */
 };
 
-/* Starts to connect host `from` to `port` of host `to`. Bytes: what each end will send. */
-void flow_open(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0,
-	       uint64_t bytes1, uint64_t seed);
-/* Does what is possible; returns true when both ends are closed or failed. */
+/* A flow from host `from` to `port` of host `to`, which connects at f->start_us. Bytes: what each end will send. */
+void flow_init(struct flow *f, struct sock *listener, unsigned from, unsigned to, uint16_t port, uint64_t bytes0, uint64_t bytes1,
+	       uint64_t seed);
+/* Does what is possible; returns true, and sets f->done, when both ends are closed or failed. */
 bool flow_step(struct flow *f);
-/* When a slow reader wants to read next; UINT64_MAX. */
+/* When it wants to start, stop or read slowly next; UINT64_MAX. */
 uint64_t flow_next_us(const struct flow *f);
 /* Both streams arrived whole. */
 bool flow_complete(const struct flow *f);

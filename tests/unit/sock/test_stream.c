@@ -538,7 +538,7 @@ static void ioctls_count_bytes(void **state)
 	struct pair p = pair_open(80);
 	int v;
 
-	tenv.wire.conf[0].delay_us = 5000;
+	tenv.wire.link[0].conf.delay_us = 5000;
 	assert_int_equal(sends(p.c, "12345"), 5);
 	assert_int_equal(sock_ioctl(p.c, SIOCOUTQ, &v, tenv.self), 0);
 	assert_int_equal(v, 5);
@@ -549,7 +549,7 @@ static void ioctls_count_bytes(void **state)
 	assert_int_equal(v, 5);
 	assert_int_equal(sock_ioctl(p.l, FIONREAD, &v, tenv.self), -EINVAL);
 	assert_int_equal(sock_ioctl(p.s, 0x1234, &v, tenv.self), -ENOTTY);
-	tenv.wire.conf[0].delay_us = 0;
+	tenv.wire.link[0].conf.delay_us = 0;
 	assert_recv(p.s, "12345");
 	pair_close(&p);
 }

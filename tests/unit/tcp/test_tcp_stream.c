@@ -277,8 +277,8 @@ static void transfer(const struct wire_conf *w, const struct memdev_conf *dev, u
 
 	rng = seed * 0x9e3779b97f4a7c15ULL;
 	testenv_open(&(struct testenv_conf){ .nb_hosts = 2, .wired = true, .seed = seed, .dev = *dev });
-	tenv.wire.conf[0] = *w;
-	tenv.wire.conf[1] = *w;
+	tenv.wire.link[0].conf = *w;
+	tenv.wire.link[1].conf = *w;
 	l = testenv_listener(1, 80, 16);
 	c = testenv_connect(0, 1, 80);
 	for (int i = 0; i < 400 && !a; i++) {
@@ -329,8 +329,8 @@ static void loss_reordering_and_duplication_harm_nothing(void **state)
 
 	(void)state;
 	for (uint64_t seed = 10; seed < 34; seed++) {
-		struct wire_conf w = { .delay_us = 5000, .loss_ppm = 10000 * (uint32_t)(seed % 4), .reorder_ppm = 20000,
-				       .reorder_us = 3000, .dup_ppm = 10000, .corrupt_ppm = 2000 };
+		struct wire_conf w = { .delay_us = 5000, .chance.loss_ppm = 10000 * (uint32_t)(seed % 4), .chance.reorder_ppm = 20000,
+				       .reorder_us = 3000, .chance.dup_ppm = 10000, .chance.corrupt_ppm = 2000 };
 
 		if (seed % 3 == 0)
 			w.jitter_us = 4000;
@@ -340,7 +340,7 @@ static void loss_reordering_and_duplication_harm_nothing(void **state)
 
 static void heavy_loss_ends_in_time(void **state)
 {
-	const struct wire_conf w = { .delay_us = 2000, .loss_ppm = 200000 };
+	const struct wire_conf w = { .delay_us = 2000, .chance.loss_ppm = 200000 };
 
 	(void)state;
 	for (uint64_t seed = 50; seed < 56; seed++)
