@@ -293,6 +293,7 @@ int kif_open(struct netdev *nd, const struct netdev_request *req, const struct i
 			  RTE_ETH_RX_OFFLOAD_SCATTER;
 	nd->tso_max_bytes = KIF_TSO_MAX;
 	nd->tx_max_segs = KIF_MAX_SEGS;
+	nd->syn_answers_per_s = KIF_SYN_ANSWERS;
 	nd->tso_sum_has_len = true;
 	memcpy(nd->mac, info->mac, 6);
 	atomic_init(&nd->mtu, info->mtu);

@@ -75,6 +75,7 @@ struct netdev {
 	bool tso_sum_has_len;	   /* frames to segment leave with the length in the pseudo-header sum (kernel, virtio) */
 	uint64_t tx_fix;	   /* RTE_MBUF_F_TX_* that netdev_tx() takes care of in software */
 	bool rx_merge;		   /* netdev_rx() joins consecutive TCP segments (gro.c) */
+	uint32_t syn_answers_per_s; /* per queue: what flood protection may send, see tcp/syncookie.c; 0: as many as are asked for */
 	_Atomic bool link_up;
 	_Atomic uint32_t link_changes;
 	struct netdev_queue queues[NETDEV_MAX_QUEUES];

@@ -19,6 +19,12 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		free(ts);
 		return NULL;
 	}
+	/* touched in a flood only */
+	ts->syn_seen = st->nd->syn_answers_per_s ? calloc(TCP_SYN_SEEN, sizeof(*ts->syn_seen)) : NULL;
+	if (st->nd->syn_answers_per_s && !ts->syn_seen) {
+		free(ts);
+		return NULL;
+	}
 	list_init(&ts->syn_list);
 	list_init(&ts->tw_list);
 	wheel_timer_init(&ts->tw_timer, TIMER_TCP_TW);
@@ -32,6 +38,7 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.sndbuf_max = TCP_SNDBUF_MAX,
 		.syn_retries = TCP_SYN_RETRIES,
 		.synack_retries = TCP_SYNACK_RETRIES,
+		.syncookies = 1,
 		.timestamps = true,
 		.sack = true,
 		.wscale = true,
@@ -58,6 +65,7 @@ void tcp_state_destroy(struct stack *st)
 			tcp_conn_gone(st, container_of(tcp_table_at(&ts->conns, ts->conns.heads[b] - 1), struct tcb, key),
 				      ECONNABORTED);
 	}
+	free(ts->syn_seen);
 	free(ts);
 	st->tcp = NULL;
 }

@@ -1,6 +1,9 @@
 /* listen.c - passive opens (RFC 9293 §3.10.7.2, RFC 4987 §3.4): a SYN makes a small record, not a connection; the final ACK makes the socket. Called by
- * input.c for segments without a connection and by the wheel; calls ports (listeners), reply, timewait, slow. Owner of the stack
+ * input.c for segments without a connection and by the wheel; calls ports (listeners), syncookie, reply, timewait, slow. Owner of the stack
  * where the SYN arrived, which is where the child will live.
+ *
+ * A listener has as many records as its backlog says, as on Linux. Beyond that, and when memory for records is used up, the SYN-ACK is a cookie
+ * (syncookie.c) and nothing is kept: what is half open stays, new connections get in, and memory stays what it was.
  */
 #include "tcp/tcp_int.h"
 
@@ -8,10 +11,7 @@
 
 const uint32_t tcp_syn_rec_bytes = sizeof(struct tcp_syn);
 
-/* DEVIATION(Linux): without SYN cookies a full SYN queue would refuse what Linux accepts, so a small backlog still holds this many half-open
- * connections; accepted ones are bounded by the backlog itself. */
-#define SYN_QUEUE_MIN 1024u
-#define SYN_GRACE_US 200000u /* a half-open connection is not displaced before: a handshake over a long way has the time it needs */
+#define SYNACK_RETRIES_FULL 2u /* of a SYN-ACK, while the queue is more than half full: 7 seconds */
 
 /* Type-stable memory: is it still the listener that took the SYN? */
 static struct sock *listener_of(const struct tcp_syn *r)
@@ -36,13 +36,13 @@ void tcp_syn_free(struct stack *st, struct tcp_syn *r)
 	slab_free(&gz->syn_recs, r);
 }
 
-static void send_synack(struct stack *st, struct tcp_syn *r)
+static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsval)
 {
 	struct tcp_syn_opts o = {
 		.mss = r->mss_offered,
 		.has = r->opts,
 		.wscale = r->rcv_wscale,
-		.tsval = tcp_now_ms(st) + r->ts_off,
+		.tsval = tsval,
 		.tsecr = r->ts_recent,
 	};
 	struct tcp_reply p = {
@@ -60,6 +60,8 @@ static void send_synack(struct stack *st, struct tcp_syn *r)
 	p.opt_len = (uint8_t)tcp_opts_write_syn(p.opt, &o);
 	tcp_reply(st, &p);
 }
+
+static uint32_t ts_now(const struct stack *st, const struct tcp_syn *r) { return tcp_now_ms(st) + r->ts_off; }
 
 static void send_ack(struct stack *st, struct tcp_syn *r)
 {
@@ -80,7 +82,7 @@ static void send_ack(struct stack *st, struct tcp_syn *r)
 	st->mib.tcp_challenge_ack++;
 	if (r->opts & TCP_OPT_TS) {
 		p.opt_len = TCP_TS_BYTES;
-		tcp_opts_write_ts(p.opt, tcp_now_ms(st) + r->ts_off, r->ts_recent);
+		tcp_opts_write_ts(p.opt, ts_now(st, r), r->ts_recent);
 	}
 	tcp_reply(st, &p);
 }
@@ -96,6 +98,10 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	struct sock *l = listener_of(r);
 	unsigned max = l && l->opt.syncnt ? l->opt.syncnt : st->tcp->conf.synack_retries;
 
+	/* half of the queue is for those that had no time to answer yet: the rest is not asked as often, about as Linux prunes */
+	if (l && 2 * atomic_load_explicit(&l->tcb.syn_qlen, memory_order_relaxed) >
+			 MAX(atomic_load_explicit(&l->backlog, memory_order_relaxed), 8u))
+		max = MIN(max, SYNACK_RETRIES_FULL);
 	if (!l || r->retries >= max) {
 		st->mib.tcp_attempt_fail++;
 		tcp_syn_free(st, r);
@@ -103,51 +109,64 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	}
 	r->retries++;
 	st->mib.tcp_syn_retrans++;
-	send_synack(st, r);
+	send_synack(st, r, ts_now(st, r));
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
-/* A SYN without an answer, or one whose record made room. */
-static cold_path void count_lost_syn(struct stack *st)
+/* r as SYN g for listener l makes it, but for what makes it a record. */
+static void syn_fill(struct stack *st, const struct sock *l, const struct tcp_seg *g, struct tcp_syn *r)
 {
-	st->mib.tcp_listen_drops++;
-	st->drops[DROP_TCP_SYN_RATE]++;
+	const struct tcp_conf *conf = &st->tcp->conf;
+
+	r->key.laddr = *g->dst;
+	r->key.raddr = *g->src;
+	r->key.lport_be = g->dport_be;
+	r->key.rport_be = g->sport_be;
+	r->key.hash = g->hash;
+	r->irs = g->seq;
+	r->opts = g->o.has & ((conf->timestamps ? TCP_OPT_TS : 0) | (conf->sack ? TCP_OPT_SACK : 0) | (conf->wscale ? TCP_OPT_WS : 0));
+	r->snd_wscale = r->opts & TCP_OPT_WS ? g->o.wscale : 0;
+	r->ts_recent = g->o.tsval;
+	r->mss_peer = g->o.mss ? MAX(g->o.mss, TCP_MSS_FLOOR) : TCP_MSS_DEFAULT;
+	r->tos = l->opt.tos;
 }
 
-/* Half-open connections reached their bound: the oldest makes room, of the same listener if one is near. But not before its peer had time to
- * answer: in a flood every new SYN would displace one that waits for its peer still, so that only the nearest get through, and each
- * costs a SYN-ACK. So what is answered in a flood is bounded (queue / grace, 5,000 a second), and the rest is dropped at once. */
-static bool recycle_oldest(struct stack *st, const struct sock *l)
+/* What we offer, by the listener's options: known when the SYN comes and again when a cookie does. */
+static void syn_offer(struct stack *st, const struct sock *l, struct tcp_syn *r)
 {
-	struct list *n, *pick = st->tcp->syn_list.next;
-	unsigned look = 16;
-	struct tcp_syn *r;
+	struct ip_route route = { 0 };
 
-	list_for_each(n, &st->tcp->syn_list) {
-		if (container_of(n, struct tcp_syn, node)->listener == l) {
-			pick = n;
-			break;
-		}
-		if (--look == 0)
-			break;
+	r->rcv_wscale = r->opts & TCP_OPT_WS ? tcp_choose_wscale(st, l) : 0;
+	r->rcv_wnd = (uint16_t)tcp_initial_window(l);
+	r->mss_offered = tcp_mss_to_offer(st, l, &route);
+	r->ts_off = r->opts & TCP_OPT_TS ? tcp_ts_offset(st, &r->key) : 0;
+	r->retries = 0;
+	r->acked = 0;
+}
+
+/* Nothing is kept. */
+static cold_path void answer_by_cookie(struct stack *st, struct sock *l, const struct tcp_seg *g)
+{
+	struct tcp_syn r;
+	uint32_t tsval;
+
+	if (!st->tcp->conf.syncookies || !tcp_cookie_may_answer(st, g)) {
+		st->mib.tcp_listen_drops++;
+		st->drops[DROP_TCP_SYN_RATE]++;
+		return;
 	}
-	if (pick == &st->tcp->syn_list)
-		return false;
-	r = container_of(pick, struct tcp_syn, node);
-	if (st->now_us - r->sent_us < SYN_GRACE_US)
-		return false;
-	count_lost_syn(st);
-	tcp_syn_free(st, r);
-	return true;
+	syn_fill(st, l, g, &r);
+	syn_offer(st, l, &r);
+	tsval = tcp_cookie_make(st, l, &r);
+	send_synack(st, &r, tsval);
 }
 
-/* A SYN for listener l. */
+/* A SYN for listener l. reuse: of a 4-tuple that waits in TIME_WAIT; the ISN must then be above isn_floor, and a cookie's is anywhere. */
 static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g, uint32_t isn_floor, bool reuse)
 {
 	uint32_t backlog = atomic_load_explicit(&l->backlog, memory_order_relaxed);
 	uint32_t qlen = atomic_load_explicit(&l->tcb.syn_qlen, memory_order_relaxed);
 	struct tcp_state *ts = st->tcp;
-	struct ip_route route = { 0 };
 	struct tcp_syn *r;
 
 	/* as Linux: a full accept queue takes no new SYN */
@@ -156,43 +175,22 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 		st->drops[DROP_TCP_BACKLOG]++;
 		return;
 	}
-	if (unlikely(qlen >= MAX(backlog, SYN_QUEUE_MIN)) && !recycle_oldest(st, l)) {
-		count_lost_syn(st);
+	if (unlikely((qlen > backlog || ts->conf.syncookies == 2) && !reuse)) {
+		answer_by_cookie(st, l, g);
 		return;
 	}
 	r = slab_alloc(&gz->syn_recs);
-	if (unlikely(!r) && recycle_oldest(st, l))
-		r = slab_alloc(&gz->syn_recs);
 	if (unlikely(!r)) {
-		count_lost_syn(st);
+		answer_by_cookie(st, l, g);
 		return;
 	}
-	r->key.laddr = *g->dst;
-	r->key.raddr = *g->src;
-	r->key.lport_be = g->dport_be;
-	r->key.rport_be = g->sport_be;
-	r->key.hash = g->hash;
+	syn_fill(st, l, g, r);
+	syn_offer(st, l, r);
 	r->listener = l;
 	r->listener_gen = atomic_load_explicit(&l->slab.gen, memory_order_relaxed);
-	r->irs = g->seq;
 	r->iss = tcp_isn(st, &r->key);
 	if (reuse && seq_lt(r->iss, isn_floor))
 		r->iss = isn_floor;
-	r->opts = g->o.has & ((ts->conf.timestamps ? TCP_OPT_TS : 0) | (ts->conf.sack ? TCP_OPT_SACK : 0) |
-			      (ts->conf.wscale ? TCP_OPT_WS : 0));
-	r->snd_wscale = g->o.wscale;
-	r->rcv_wscale = r->opts & TCP_OPT_WS ? tcp_choose_wscale(st, l) : 0;
-	if (!(r->opts & TCP_OPT_WS))
-		r->snd_wscale = 0;
-	r->ts_recent = g->o.tsval;
-	r->ts_off = tcp_ts_offset(st, &r->key);
-	r->mss_peer = g->o.mss ? MAX(g->o.mss, TCP_MSS_FLOOR) : TCP_MSS_DEFAULT;
-	r->mss_offered = tcp_mss_to_offer(st, l, &route);
-	r->snd_wnd = g->wnd;
-	r->rcv_wnd = (uint16_t)tcp_initial_window(l);
-	r->tos = l->opt.tos;
-	r->retries = 0;
-	r->acked = 0;
 	r->sent_us = st->now_us;
 	atomic_fetch_add_explicit(&l->tcb.syn_qlen, 1, memory_order_relaxed);
 	list_init(&r->node);
@@ -200,11 +198,11 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 	tcp_table_insert(&ts->syns, &r->key);
 	wheel_timer_init(&r->timer, TIMER_TCP_SYN);
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
-	send_synack(st, r);
+	send_synack(st, r, ts_now(st, r));
 }
 
 /* The final ACK: the record becomes a socket. NULL: no memory. */
-static struct tcb *make_child(struct stack *st, struct tcp_syn *r, struct sock *l, const struct tcp_seg *g)
+static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct sock *l, const struct tcp_seg *g)
 {
 	struct sock *s = sock_up_new_child(st, l);
 	struct tcb *t;
@@ -236,7 +234,9 @@ static struct tcb *make_child(struct stack *st, struct tcp_syn *r, struct sock *
 	t->snd_wnd = t->max_snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
 	t->snd_wl1 = g->seq;
 	t->syn_retrans = r->retries;
-	if (r->retries == 0)
+	if (unlikely(!r->sent_us)) /* a cookie: its TSval was not the time */
+		t->ts_recent_us = st->now_us;
+	else if (r->retries == 0)
 		tcp_rtt_sample(st, t, MAX(st->now_us - r->sent_us, 1u));
 	else if ((t->opts & TCP_OPT_TS) && seq_ge(tcp_ts_now(st, t), g->o.tsecr))
 		tcp_rtt_sample(st, t, MAX((uint64_t)(tcp_ts_now(st, t) - g->o.tsecr) * 1000, 1000u));
@@ -244,6 +244,40 @@ static struct tcb *make_child(struct stack *st, struct tcp_syn *r, struct sock *
 	tcp_established(st, t);
 	st->mib.tcp_passive_open++;
 	return t;
+}
+
+/* The child's first segment: data and FIN on the final ACK; the window is taken already. Takes g->m. */
+static void hand_over(struct stack *st, struct sock *l, struct tcb *t, struct tcp_seg *g)
+{
+	if (!sock_up_accept(st, l, sock_of_tcb(t))) {
+		tcp_reply_rst(st, g);
+		tcp_conn_gone(st, t, ECONNABORTED);
+		drop(st, g->m, DROP_TCP_NO_CONN);
+		return;
+	}
+	tcp_slow_input(st, t, g);
+}
+
+/* An ACK that brings a cookie back: r says what the SYN was. Takes g->m. */
+static cold_path void cookie_input(struct stack *st, struct sock *l, struct tcp_syn *r, struct tcp_seg *g)
+{
+	struct tcb *t;
+
+	if (sock_up_backlog_full(l)) {
+		/* the peer's data, or its keep-alive, brings the cookie again */
+		st->mib.tcp_acceptmbox_full++;
+		st->mib.tcp_listen_drops++;
+		drop(st, g->m, DROP_TCP_BACKLOG);
+		return;
+	}
+	r->tos = l->opt.tos;
+	r->sent_us = 0;
+	syn_offer(st, l, r);
+	t = make_child(st, r, l, g);
+	if (t)
+		hand_over(st, l, t, g);
+	else
+		drop(st, g->m, DROP_TCP_NO_MEMORY);
 }
 
 /* A segment for a SYN record. Takes g->m. */
@@ -261,7 +295,10 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 	}
 	/* the same SYN again: our answer was lost (a new one is the timer's business if this came too soon after it) */
 	if ((g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && g->seq == r->irs) {
-		send_synack(st, r);
+		/* RFC 7323 §4.3: what is echoed is the latest, so that the peer measures from its last SYN */
+		if ((r->opts & TCP_OPT_TS) && (g->o.has & TCP_OPT_TS) && seq_gt(g->o.tsval, r->ts_recent))
+			r->ts_recent = g->o.tsval;
+		send_synack(st, r, ts_now(st, r));
 		rte_pktmbuf_free(g->m);
 		return;
 	}
@@ -326,14 +363,7 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 		return;
 	}
 	tcp_syn_free(st, r);
-	if (!sock_up_accept(st, l, sock_of_tcb(t))) {
-		tcp_reply_rst(st, g);
-		tcp_conn_gone(st, t, ECONNABORTED);
-		drop(st, g->m, DROP_TCP_NO_CONN);
-		return;
-	}
-	/* data and FIN on the final ACK; the window is taken already */
-	tcp_slow_input(st, t, g);
+	hand_over(st, l, t, g);
 }
 
 void tcp_listen_input(struct stack *st, struct tcp_seg *g)
@@ -358,7 +388,15 @@ void tcp_listen_input(struct stack *st, struct tcp_seg *g)
 		}
 	}
 	l = ports_listener(g->dst, g->dport_be, g->hash);
-	/* RFC 9293 §3.10.7.1, §3.10.7.2: RST is ignored, ACK is answered by RST; here SYN cookies will look at the ACK first */
+	if (l && (g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK) {
+		struct tcp_syn r;
+
+		if (tcp_cookie_check(st, l, g, &r)) {
+			cookie_input(st, l, &r, g);
+			return;
+		}
+	}
+	/* RFC 9293 §3.10.7.1, §3.10.7.2: RST is ignored, ACK is answered by RST */
 	if (!l || (g->flags & (TCP_RST | TCP_ACK)) || !(g->flags & TCP_SYN)) {
 		if (!l || (g->flags & TCP_ACK))
 			tcp_reply_rst(st, g);

@@ -49,6 +49,7 @@ enum tcp_conn_state {
 #define TCP_OPT_TS 0x01u
 #define TCP_OPT_WS 0x02u
 #define TCP_OPT_SACK 0x04u
+#define TCP_OPT_ECN 0x08u /* no option: ECN, agreed by the SYNs' flags (ecn.c) */
 
 /* tcb->ca_state */
 enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_RECOVERY, TCP_CA_LOSS };
@@ -211,7 +212,9 @@ struct tcb {
 	/* counters for tcp_info */
 	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
 	uint64_t bytes_rexmit;
-	_Atomic uint32_t syn_qlen; /* listener: SYN records that lead here [any stack] */
+	/* listener [any stack] */
+	_Atomic uint32_t syn_qlen; /* SYN records that lead here */
+	_Atomic uint32_t syn_overflow_s; /* second, from 1, in which a cookie was last sent (syncookie.c); 0: never */
 } cache_aligned;
 
 _Static_assert(offsetof(struct tcb, rcv_adv) == 64, "key and prediction fill line 0");

@@ -7,6 +7,7 @@
  *   timer.c   deadlines                               rtt.c     RFC 6298
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
  *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
+ *   syncookie.c  what a full SYN queue answers
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
  *
@@ -66,6 +67,7 @@ struct tcp_conf {
 	uint32_t rcvbuf_max, sndbuf_max;
 	uint8_t syn_retries, synack_retries;
 	bool timestamps, sack, wscale;
+	uint8_t syncookies; /* 0 never, 1 when a listener's SYN queue is full, 2 always */
 };
 
 struct tcp_state {
@@ -80,6 +82,9 @@ struct tcp_state {
 	unsigned nb_unacked;
 	uint64_t challenge_from_us;
 	uint32_t challenge_left;
+	uint16_t *syn_seen; /* [TCP_SYN_SEEN] SYNs that were not answered (syncookie.c) */
+	uint64_t cookie_us; /* when cookie_left was last filled up */
+	uint32_t cookie_left;
 };
 
 /* A segment on the slow path, header in host order. */
@@ -276,6 +281,16 @@ void tcp_reply(struct stack *st, const struct tcp_reply *r);
 /* No connection matches: SYN record, listener or nothing. Takes g->m. */
 void tcp_listen_input(struct stack *st, struct tcp_seg *g);
 void tcp_syn_free(struct stack *st, struct tcp_syn *r);
+
+/* syncookie.c */
+#define TCP_SYN_SEEN (1u << 18)
+/* May g be answered now? Always, where the device takes answers at the rate of a flood. */
+bool tcp_cookie_may_answer(struct stack *st, const struct tcp_seg *g);
+/* r is no record but stands for one, on the caller's C stack */
+/* Makes r's ISN a cookie; returns the TSval of the SYN-ACK, which carries what the cookie does not. */
+uint32_t tcp_cookie_make(struct stack *st, struct sock *l, struct tcp_syn *r);
+/* An ACK without a record at listener l: true: it answers a cookie of ours, and r is as it was then, but for what listen.c fills in from the listener. */
+bool tcp_cookie_check(struct stack *st, struct sock *l, const struct tcp_seg *g, struct tcp_syn *r);
 
 /* timewait.c */
 /* A segment for a TIME_WAIT record; true: a new connection may be made of it (RFC 6191), the record is gone and *isn_floor holds what the new

@@ -346,6 +346,7 @@ void memdev_apply(struct memdev *d)
 					    0;
 	nd->rx_merge = d->conf.rx_merge;
 	nd->tx_max_segs = d->conf.linear_only ? 1 : 40;
+	nd->syn_answers_per_s = d->conf.syn_answers_per_s;
 	nd->tx_fix = tx_fixup_mask(nd);
 	atomic_store(&nd->mtu, d->conf.mtu ? d->conf.mtu : 1500);
 }

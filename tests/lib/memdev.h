@@ -29,6 +29,7 @@ struct memdev_conf {
 	bool tso_carry;	       /* TSO frames cross the wire whole, as between virtio peers; else they are cut here */
 	bool rx_csum;	       /* received checksums are verified by the device (GOOD or BAD); else UNKNOWN */
 	bool rx_merge;	       /* netdev_rx() joins segments that arrive together (needs rx_csum to find any) */
+	uint32_t syn_answers_per_s; /* as in struct netdev */
 	bool linear_only;      /* one mbuf per transmitted frame (no RTE_ETH_TX_OFFLOAD_MULTI_SEGS) */
 	uint16_t rx_seg_bytes; /* received frames come in mbufs of at most this many bytes; 0: the mbuf's room */
 	uint16_t tx_hold;      /* transmitted mbufs are freed only when this many more were sent (a slow NIC ring), <= 64 */
