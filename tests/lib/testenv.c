@@ -74,6 +74,8 @@ static void open_host(unsigned i, const struct testenv_conf *conf)
 			       .gateway_be = htonl(0x0a0000feu) };
 	int r;
 
+	if (i == 0 && conf->addr_be)
+		ip = (struct ip4_conf){ .addr_be = conf->addr_be, .mask_be = conf->mask_be, .gateway_be = conf->gateway_be };
 	memcpy(dc.mac, (uint8_t[6]){ 2, 0, 10, 0, 0, (uint8_t)(i + 1) }, 6);
 	h->ip_be = ip.addr_be;
 	memdev_init(&h->dev, &dc, tenv.pool);
@@ -120,6 +122,8 @@ void testenv_open(const struct testenv_conf *conf)
 	gz->nb_stacks = 1; /* hosts are no stacks of one device: nothing is steered between them */
 	gz->ip4 = (struct ip4_conf){ .addr_be = testenv_ip(0), .mask_be = htonl(0xffffff00u),
 				     .gateway_be = htonl(0x0a0000feu) };
+	if (conf->addr_be)
+		gz->ip4 = (struct ip4_conf){ .addr_be = conf->addr_be, .mask_be = conf->mask_be, .gateway_be = conf->gateway_be };
 	if (!gz->ports && !(gz->ports = ports_create()))
 		fail("ports_create", ENOMEM);
 	tenv.self = thread_self();

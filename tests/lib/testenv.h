@@ -35,6 +35,7 @@ struct testenv_conf {
 	uint32_t conn_hint;	/* 0: 1000 */
 	uint32_t mbufs;		/* 0: 32768; the first use decides */
 	uint16_t mbuf_bytes;	/* 0: 2048; the first use decides */
+	uint32_t addr_be, mask_be, gateway_be; /* of host 0, when the usual ones will not do */
 	struct memdev_conf dev; /* of every host; mac is set per host */
 	struct memdev_conf *devs; /* or one each */
 };

@@ -19,7 +19,9 @@ bool info_name(void *arg, const char *name, size_t len, int64_t *out)
 		    F(rcv_ssthresh), F(rtt), F(rttvar), F(snd_ssthresh), F(snd_cwnd), F(advmss), F(reordering), F(rcv_rtt),
 		    F(rcv_space), F(total_retrans), F(bytes_acked), F(bytes_received), F(segs_out), F(segs_in),
 		    F(notsent_bytes), F(min_rtt), F(data_segs_in), F(data_segs_out), F(delivered), F(dsack_dups),
-		    F(reord_seen), F(bytes_sent), F(bytes_retrans), F(rcv_ooopack), F(snd_wnd) };
+		    F(reord_seen), F(bytes_sent), F(bytes_retrans), F(rcv_ooopack), F(snd_wnd), F(last_data_sent), F(last_ack_sent),
+		    F(last_data_recv), F(last_ack_recv), F(pacing_rate), F(max_pacing_rate), F(delivery_rate), F(busy_time),
+		    F(rwnd_limited), F(sndbuf_limited), F(delivered_ce), F(delivery_rate_app_limited), F(fastopen_client_fail) };
 #undef F
 	for (size_t k = 0; k < ARRAY_SIZE(all); k++)
 		if (strlen(all[k].name) == len && !memcmp(all[k].name, name, len)) {

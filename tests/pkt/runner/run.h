@@ -1,13 +1,19 @@
-/* run.h - executes a parsed packet script on host 0 of a fresh test environment. */
+/* run.h - plays a parsed packet script against a system under test. */
 #ifndef GZ_PKT_RUN_H
 #define GZ_PKT_RUN_H
 
 #include "script.h"
+#include "sut.h"
 
-enum run_mode { RUN_PLAIN, RUN_OFFLOAD, RUN_MODES };
-extern const char *const run_mode_names[RUN_MODES];
+enum run_result { RUN_PASSED, RUN_FAILED, RUN_SKIPPED };
 
-/* 0: everything went as written; -1: why says file:line, what was expected and what was seen. verbose: a trace on stdout. */
-int script_run(const struct script *sc, enum run_mode mode, bool verbose, char *why, size_t why_bytes);
+struct run_opts {
+	bool verbose;	  /* a trace on stdout */
+	int64_t slack_us; /* added to every tolerance: real time on a busy machine */
+};
+
+/* RUN_FAILED: why says file:line, what was expected and what was seen. RUN_SKIPPED: the script asks for something (a setting) that the system does
+ * not have; why says what. */
+enum run_result script_run(const struct script *sc, const struct sut *sut, const struct run_opts *opts, char *why, size_t why_bytes);
 
 #endif
