@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -55,6 +56,31 @@ static force_inline uint64_t mem_pair32(uint32_t first, uint32_t second)
 static force_inline uint16_t mem_pair8(uint8_t first, uint8_t second)
 {
 	return (uint16_t)(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? second << 8 | first : first << 8 | second);
+}
+
+/* sum plus four words of eight bytes at p, in memory order, each carry added at the low end: the ones' complement sum of csum.h. */
+static force_inline uint64_t add_carry_32bytes(uint64_t sum, const void *p)
+{
+#if defined(__x86_64__)
+	const struct {
+		uint64_t w[4];
+	} *block = p;
+
+	/* no compiler at hand keeps the carry in its flag from one addition to the next */
+	__asm__("addq 0(%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\tadcq $0, %0"
+		: "+r"(sum)
+		: "r"(p), "m"(*block)
+		: "cc");
+	return sum;
+#else
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t w, s;
+
+		memcpy(&w, (const char *)p + 8 * i, 8);
+		sum = __builtin_add_overflow(sum, w, &s) ? s + 1 : s;
+	}
+	return sum;
+#endif
 }
 
 static force_inline void prefetch(const void *p)

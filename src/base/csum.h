@@ -15,11 +15,13 @@
 /* 64 -> 16 bits with end-around carry; not inverted. */
 static force_inline uint16_t csum_fold(uint64_t sum)
 {
-	sum = (sum & 0xffffffffu) + (sum >> 32);
-	sum = (sum & 0xffffffffu) + (sum >> 32);
-	sum = (sum & 0xffffu) + (sum >> 16);
-	sum = (sum & 0xffffu) + (sum >> 16);
-	return (uint16_t)sum;
+	uint32_t half;
+
+	/* a number plus itself with its halves exchanged: the upper half is the sum of both, the lower half's carry included */
+	sum += sum >> 32 | sum << 32;
+	half = (uint32_t)(sum >> 32);
+	half += half >> 16 | half << 16;
+	return (uint16_t)(half >> 16);
 }
 
 /* Is a sum over data that includes its checksum field right? */
@@ -36,8 +38,11 @@ static force_inline uint64_t csum_add(uint64_t a, uint64_t b)
 	return __builtin_add_overflow(a, b, &s) ? s + 1 : s;
 }
 
-/* Adds n bytes to a running sum; the first byte is taken as even. 32-bit words are summed in 64-bit lanes, which no legal packet overflows:
- * no carries to wait for, and every machine's vector unit does two or four lanes at once. */
+/* Longer than this, lanes win over carries (which wait for each other); shorter, setting the lanes up costs more than it saves. */
+#define CSUM_SHORT_BYTES 256u
+
+/* Adds n bytes to a running sum; the first byte is taken as even. Short: words of eight with their carries. Long: 32-bit words are summed in
+ * 64-bit lanes, which no legal packet overflows: no carries to wait for, and every machine's vector unit does two or four at once. */
 static force_inline uint64_t csum_bytes(const void *data, size_t n, uint64_t sum)
 {
 	typedef uint64_t lanes __attribute__((vector_size(16)));
@@ -45,7 +50,16 @@ static force_inline uint64_t csum_bytes(const void *data, size_t n, uint64_t sum
 	const uint8_t *p = data;
 	uint64_t tail = 0;
 
-	if (n >= 32) {
+	if (likely(n < CSUM_SHORT_BYTES)) {
+		for (; n >= 32; n -= 32, p += 32)
+			sum = add_carry_32bytes(sum, p);
+		for (; n >= 8; n -= 8, p += 8) {
+			uint64_t w;
+
+			memcpy(&w, p, 8);
+			sum = csum_add(sum, w);
+		}
+	} else {
 		lanes lo_a = { 0 }, hi_a = { 0 }, lo_b = { 0 }, hi_b = { 0 };
 
 		do {

@@ -88,7 +88,8 @@ static force_inline void stack_emit(struct stack *st)
 	st->work_left = false;
 	st->output_due = false;
 	for (;;) {
-		tcp_output_all(st);
+		if (!list_empty(&st->tcp_out))
+			tcp_output_all(st);
 		for (uint16_t i = 0; i < st->reply_len; i++)
 			ip4_output_reply(st, st->reply[i]);
 		st->reply_len = 0;
@@ -101,13 +102,20 @@ static force_inline void stack_emit(struct stack *st)
 	}
 }
 
+/* Most rounds have something for one of the two at most: asked here, a round without pays no call. */
+static force_inline void tell_waiters(struct stack *st)
+{
+	if (!list_empty(&st->wake_eps) || unlikely(!list_empty(&st->wake_threads)))
+		sock_up_flush(st);
+}
+
 void stack_output(struct stack *st)
 {
 	stack_emit(st);
-	if (netdev_flush(st->nd, st->queue))
+	if (st->nd->queues[st->queue].txq_len && netdev_flush(st->nd, st->queue))
 		st->work_left = true;
 	st->held_since_us = 0;
-	sock_up_flush(st);
+	tell_waiters(st);
 }
 
 bool stack_output_holding(struct stack *st)
@@ -120,7 +128,7 @@ bool stack_output_holding(struct stack *st)
 			st->work_left = true;
 		st->held_since_us = 0;
 	}
-	sock_up_flush(st);
+	tell_waiters(st);
 	return st->held_since_us != 0;
 }
 

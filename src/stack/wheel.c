@@ -13,6 +13,7 @@ void wheel_init(struct wheel *w, uint64_t now_us)
 {
 	w->now_us = now_us;
 	w->armed = 0;
+	w->levels = 0;
 	for (unsigned l = 0; l < WHEEL_LEVELS; l++) {
 		w->bitmap[l] = 0;
 		for (unsigned s = 0; s < WHEEL_SLOTS; s++)
@@ -28,6 +29,19 @@ void wheel_timer_init(struct wheel_timer *t, uint8_t kind)
 	t->kind = kind;
 }
 
+static force_inline void slot_filled(struct wheel *w, unsigned level, unsigned slot)
+{
+	w->bitmap[level] |= 1ULL << slot;
+	w->levels |= 1u << level;
+}
+
+static force_inline void slot_emptied(struct wheel *w, unsigned level, unsigned slot)
+{
+	w->bitmap[level] &= ~(1ULL << slot);
+	if (!w->bitmap[level])
+		w->levels &= ~(1u << level);
+}
+
 static void wheel_place(struct wheel *w, struct wheel_timer *t)
 {
 	uint64_t at = MAX(t->expires_us, w->now_us + 1);
@@ -37,14 +51,14 @@ static void wheel_place(struct wheel *w, struct wheel_timer *t)
 	t->level = (uint8_t)level;
 	t->slot = (uint8_t)(at >> (level * WHEEL_SLOT_BITS) & SLOT_MASK);
 	list_push_back(&w->slots[level][t->slot], &t->node);
-	w->bitmap[level] |= 1ULL << t->slot;
+	slot_filled(w, level, t->slot);
 }
 
 static void wheel_unlink(struct wheel *w, struct wheel_timer *t)
 {
 	list_del(&t->node);
 	if (list_empty(&w->slots[t->level][t->slot]))
-		w->bitmap[t->level] &= ~(1ULL << t->slot);
+		slot_emptied(w, t->level, t->slot);
 }
 
 void wheel_arm(struct wheel *w, struct wheel_timer *t, uint64_t expires_us)
@@ -69,18 +83,16 @@ void wheel_cancel(struct wheel *w, struct wheel_timer *t)
  * that level, which is a slot of level l + 1: they are empty by construction. */
 uint64_t wheel_next_us(const struct wheel *w)
 {
-	for (unsigned l = 0; l < WHEEL_LEVELS; l++) {
-		unsigned shift = l * WHEEL_SLOT_BITS;
+	unsigned l, shift;
+	uint64_t slot, above;
 
-		if (w->bitmap[l]) {
-			uint64_t slot = (uint64_t)__builtin_ctzll(w->bitmap[l]);
-			uint64_t above = shift + WHEEL_SLOT_BITS >= 64 ? 0 : w->now_us >> (shift + WHEEL_SLOT_BITS)
-										    << (shift + WHEEL_SLOT_BITS);
-
-			return above | slot << shift;
-		}
-	}
-	return UINT64_MAX;
+	if (unlikely(!w->levels))
+		return UINT64_MAX;
+	l = (unsigned)__builtin_ctz(w->levels);
+	shift = l * WHEEL_SLOT_BITS;
+	slot = (uint64_t)__builtin_ctzll(w->bitmap[l]);
+	above = shift + WHEEL_SLOT_BITS >= 64 ? 0 : w->now_us >> (shift + WHEEL_SLOT_BITS) << (shift + WHEEL_SLOT_BITS);
+	return above | slot << shift;
 }
 
 static void wheel_cascade(struct wheel *w, unsigned level, unsigned slot)
@@ -95,7 +107,7 @@ static void wheel_cascade(struct wheel *w, unsigned level, unsigned slot)
 	moved.next->prev = &moved;
 	moved.prev->next = &moved;
 	list_init(head);
-	w->bitmap[level] &= ~(1ULL << slot);
+	slot_emptied(w, level, slot);
 	for (struct list *n; (n = list_pop_front(&moved)) != NULL;) {
 		struct wheel_timer *t = container_of(n, struct wheel_timer, node);
 
@@ -103,7 +115,7 @@ static void wheel_cascade(struct wheel *w, unsigned level, unsigned slot)
 			t->level = 0;
 			t->slot = (uint8_t)(w->now_us & SLOT_MASK);
 			list_push_back(&w->slots[0][t->slot], &t->node);
-			w->bitmap[0] |= 1ULL << t->slot;
+			slot_filled(w, 0, t->slot);
 		} else {
 			wheel_place(w, t);
 		}

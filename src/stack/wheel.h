@@ -1,7 +1,7 @@
 /* wheel.h - hierarchical timer wheel, one per stack, ticks of one microsecond.
  *
  * Eleven levels of 64 slots (all of 64 bits), a bitmap per level: arm and cancel are O(1),
- * advancing costs per expired or cascaded timer, finding the next deadline looks at eleven words.
+ * advancing costs per expired or cascaded timer, finding the next deadline looks at one word of one level.
  * Owner of the stack only. A timer fires at or after its deadline, never before. Callbacks may arm and
  * cancel any timer, their own included.
  */
@@ -24,6 +24,7 @@ struct wheel_timer {
 struct wheel {
 	uint64_t now_us; /* everything before or at this has fired */
 	uint64_t bitmap[WHEEL_LEVELS];
+	uint32_t levels; /* bit l: bitmap[l] is not 0 */
 	uint32_t armed; /* number of armed timers */
 	struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
 };
