@@ -88,7 +88,8 @@ struct config {
 	int listen_shadow, use_ltran, app_bind_numa, main_thread_affinity, low_power_mode, stack_interrupt, flow_bifurcation,
 		rpc_number, nic_read_number, nic_rxqueue_size, nic_txqueue_size, bond_mode, bond_miimon, udp_enable, nic_vlan_mode,
 		tcp_conn_count, mbuf_count_per_conn, mem_cache_num, stack_num, send_cache_mode, socket_fast_close, use_sockmap,
-		tuple_filter, num_process, process_idx, mask_addr6, strict, spin_us;
+		tuple_filter, num_process, process_idx, mask_addr6, strict, spin_us,
+		tcp_ecn, tcp_syncookies;
 
 	/* derived by conf_load() */
 	bool run_to_completion;

@@ -71,6 +71,13 @@ const struct conf_key conf_keys[] = {
 		.help = "0: the main thread keeps its affinity when the stack starts. 1: it is bound as app_bind_numa binds waiting "
 			"threads."),
 
+	/* --- TCP --- */
+	INT_KEY("tcp_ecn", CONF_WORKS, tcp_ecn, 0, 2, 2, .ours = true, .in_example = true,
+		.help = "Explicit congestion notification, as Linux's sysctl: 0 never; 1 asked for and agreed to; 2 agreed to when the peer asks."),
+	INT_KEY("tcp_syncookies", CONF_WORKS, tcp_syncookies, 0, 2, 1, .ours = true, .in_example = true,
+		.help = "As Linux's sysctl: 0 a listener whose queue of half-open connections is full drops; 1 it answers without keeping "
+			"anything; 2 always so."),
+
 	/* --- sizes --- */
 	INT_KEY("tcp_conn_count", CONF_WORKS, tcp_conn_count, 1, 16777216, 1500, .in_example = true,
 		.help = "Connections expected: a sizing hint. No connection is refused while memory lasts."),

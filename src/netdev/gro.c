@@ -5,7 +5,7 @@
  *
  * Joined is only what the receiver could not tell apart afterwards: the same link, IP and TCP header but for length, IP
  * identification (meaningless where DF is set, RFC 6864 §4.1), sequence number and checksum. So acknowledgement, window, timestamps and
- * all other options, TOS with its ECN bits and TTL are equal; flags are ACK alone, or with PSH, which ends the joined segment as
+ * all other options, TOS with its ECN bits (RFC 3168 §5.3) and TTL are equal; flags are ACK alone, or with PSH, which ends the joined segment as
  * it ended the sender's write. A segment shorter than the first ends it too, so that tso_segsz tells the true sizes.
  *
  * Checksums: only segments whose TCP sum the device (or a peer on the same machine) vouches for are joined, so the whole is GOOD

@@ -16,6 +16,7 @@
 #include "stack/proc.h"
 #include "stack/steer.h"
 #include "stack/via.h"
+#include "tcp/tcp.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -309,6 +310,7 @@ static int boot_stacks(struct conf_report *rep)
 			return err;
 		}
 		link_set_vlan(st, c->vlan_id);
+		tcp_configure(st, &(struct tcp_settings){ .ecn = (uint8_t)c->tcp_ecn, .syncookies = (uint8_t)c->tcp_syncookies });
 	}
 	return 0;
 }

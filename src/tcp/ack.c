@@ -179,13 +179,14 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK) && tcp_is_dsack(&g->o, g->ack))
 		tsecr = 0;
 	a.tsecr = tsecr;
+	a.ece = (g->flags & TCP_ECE) && (t->marks & TCP_MARK_ECN);
 	if (seq_gt(g->ack, t->snd_una))
 		advance(st, t, g->ack, &a, tsecr, false);
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))
 		tcp_sack_input(st, t, &g->o, g->ack, &a);
-	if (unlikely(t->urg_out) && seq_ge(t->snd_una, t->snd_up))
-		t->urg_out = 0;
-	if (a.acked || a.sacked || a.dup || a.dsack)
+	if (unlikely(t->marks & TCP_MARK_URG) && seq_ge(t->snd_una, t->snd_up))
+		t->marks &= (uint8_t)~TCP_MARK_URG;
+	if (a.acked || a.sacked || a.dup || a.dsack || a.ece)
 		tcp_recovery_on_ack(st, t, &a);
 	congestion(st, t, &a, was == TCP_CA_RECOVERY || t->ca_state == TCP_CA_RECOVERY);
 	tcp_slow_loss_update(t);

@@ -26,6 +26,7 @@ struct tcp_rate_sample {
 
 struct tcp_cc_ops {
 	const char *name;
+	bool needs_ecn;	  /* negotiate ECN whatever the configuration says (RFC 8257) */
 	void (*init)(struct stack *st, struct tcb *t);
 	/* acked bytes left the network in order, outside fast recovery, and the sender was limited by cwnd. */
 	void (*on_ack)(struct stack *st, struct tcb *t, uint32_t acked, const struct tcp_rate_sample *rs);

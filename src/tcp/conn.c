@@ -39,6 +39,7 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.syn_retries = TCP_SYN_RETRIES,
 		.synack_retries = TCP_SYNACK_RETRIES,
 		.syncookies = 1,
+		.ecn = 2,
 		.timestamps = true,
 		.sack = true,
 		.wscale = true,
@@ -49,6 +50,12 @@ struct tcp_state *tcp_state_create(struct stack *st)
 }
 
 /* Frees what the engine holds; sockets that are still open stay the socket layer's, without a connection. */
+void tcp_configure(struct stack *st, const struct tcp_settings *c)
+{
+	st->tcp->conf.ecn = c->ecn;
+	st->tcp->conf.syncookies = c->syncookies;
+}
+
 void tcp_state_destroy(struct stack *st)
 {
 	struct tcp_state *ts = st->tcp;
@@ -153,6 +160,8 @@ void tcp_established(struct stack *st, struct tcb *t)
 		t->cc->init(st, t);
 	/* shut down for sending while the handshake was under way */
 	tcp_set_state(t, t->fin_queued ? TCPS_FIN_WAIT_1 : TCPS_ESTABLISHED);
+	if (t->opts & TCP_OPT_ECN)
+		tcp_ecn_established(t);
 	tcp_drs_init(st, t);
 	tcp_sndbuf_tune(st, t);
 	tcp_keepalive_restart(st, t);
@@ -239,6 +248,8 @@ int tcp_connect(struct stack *st, struct tcb *t)
 	t->snd_sml = t->snd_up = t->iss + 1;
 	t->opts = (uint8_t)((ts->conf.timestamps ? TCP_OPT_TS : 0) | (ts->conf.sack ? TCP_OPT_SACK : 0) |
 			    (ts->conf.wscale ? TCP_OPT_WS : 0));
+	if (tcp_ecn_wanted(st, t))
+		t->opts |= TCP_OPT_ECN;
 	t->rcv_wscale = t->opts & TCP_OPT_WS ? tcp_choose_wscale(st, s) : 0;
 	t->mss_offered = tcp_mss_to_offer(st, s, &t->route);
 	t->mss = t->mss_offered;
@@ -270,7 +281,7 @@ void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first)
 void tcp_send_urgent(struct stack *st, struct tcb *t)
 {
 	t->snd_up = t->snd_end;
-	t->urg_out = 1;
+	t->marks |= TCP_MARK_URG;
 	if (t->state >= TCPS_ESTABLISHED)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 }

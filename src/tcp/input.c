@@ -134,8 +134,8 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 
 	hash = tcp_key_hash(st->secret, dst, src, h->dport_be, h->sport_be);
 	t = tcp_find(st, dst, src, h->dport_be, h->sport_be, hash);
-	if (unlikely(!t || t->slow ||
-		     (h->flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG | TCP_ACK)) != TCP_ACK))
+	/* nothing but ACK, and PSH; no congestion mark: (tos & 3) != 3 */
+	if (unlikely(!t || t->slow || (h->flags & (uint8_t)~TCP_PSH) != TCP_ACK || !((tos + 1u) & 3)))
 		goto slow;
 	seq = ntohl(h->seq_be);
 	ack = ntohl(h->ack_be);

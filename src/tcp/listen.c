@@ -53,7 +53,7 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 		.seq = r->iss,
 		.ack = r->irs + 1,
 		.wnd = r->rcv_wnd,
-		.flags = TCP_SYN | TCP_ACK,
+		.flags = (uint8_t)(TCP_SYN | TCP_ACK | (r->opts & TCP_OPT_ECN ? TCP_ECE : 0)),
 		.tos = r->tos,
 	};
 
@@ -125,6 +125,8 @@ static void syn_fill(struct stack *st, const struct sock *l, const struct tcp_se
 	r->key.hash = g->hash;
 	r->irs = g->seq;
 	r->opts = g->o.has & ((conf->timestamps ? TCP_OPT_TS : 0) | (conf->sack ? TCP_OPT_SACK : 0) | (conf->wscale ? TCP_OPT_WS : 0));
+	if (tcp_ecn_accepts(st, l, g))
+		r->opts |= TCP_OPT_ECN;
 	r->snd_wscale = r->opts & TCP_OPT_WS ? g->o.wscale : 0;
 	r->ts_recent = g->o.tsval;
 	r->mss_peer = g->o.mss ? MAX(g->o.mss, TCP_MSS_FLOOR) : TCP_MSS_DEFAULT;

@@ -11,7 +11,8 @@
 /* Largest frame that TSO is asked to cut: the IPv4 total length is a 16-bit field. */
 #define TSO_PAYLOAD_MAX 65000u
 
-static void send_ip(struct stack *st, struct tcb *t, struct rte_mbuf *m)
+/* ecn: the IP header's two bits */
+static force_inline void send_ip(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint8_t ecn)
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	struct ip4_tx tx = {
@@ -19,7 +20,7 @@ static void send_ip(struct stack *st, struct tcb *t, struct rte_mbuf *m)
 		.dst_be = ip_addr_get_v4(&t->raddr),
 		.proto = TCP_PROTO,
 		.ttl = o->ttl ? o->ttl : TTL_DEFAULT,
-		.tos = o->tos,
+		.tos = (uint8_t)(o->tos | ecn),
 		.df = true,
 	};
 
@@ -47,12 +48,27 @@ static unsigned sack_blocks(const struct tcb *t, unsigned room, struct tcp_sack_
 	return n;
 }
 
+#define EMIT_TSO 1u   /* the device cuts it */
+#define EMIT_FRESH 2u /* was never sent before */
+
+/* What few connections have: urgent data, congestion marks. Returns flags, the IP header's ECN field << 8, the urgent pointer << 16. */
+static cold_path uint32_t emit_marks(struct tcb *t, uint32_t seq, uint32_t len, bool fresh)
+{
+	uint32_t w = t->marks & TCP_MARK_ECN ? tcp_ecn_mark(t, len, fresh) : 0;
+
+	if ((t->marks & TCP_MARK_URG) && seq_gt(t->snd_up, seq))
+		w |= TCP_URG | MIN(t->snd_up - seq, 0xffffu) << 16;
+	return w;
+}
+
 /* Writes the TCP header in front of m's payload of len bytes (first segment's data_off at it, data_len of it, pkt_len = len) and passes m on. */
-static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t seq, uint32_t len, uint8_t flags, bool tso)
+static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t seq, uint32_t len, uint8_t flags, unsigned how)
 {
 	struct tcp_sack_block b[4];
 	unsigned nsack = sack_blocks(t, len >= t->mss ? 0 : MIN(t->mss - len, 40u), b);
 	unsigned hlen = TCP_HDR_MIN + (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0) + (nsack ? 4 + 8 * nsack : 0);
+	bool tso = how & EMIT_TSO;
+	uint8_t ecn = 0;
 	uint16_t urg_be = 0;
 	uint32_t sum_len = hlen + len, tail;
 	uint64_t w;
@@ -62,9 +78,12 @@ static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t s
 	m->data_len = (uint16_t)(m->data_len + hlen);
 	m->pkt_len = sum_len;
 	h = rte_pktmbuf_mtod(m, char *);
-	if (unlikely(t->urg_out) && seq_gt(t->snd_up, seq)) {
-		flags |= TCP_URG;
-		urg_be = htons((uint16_t)MIN(t->snd_up - seq, 0xffffu));
+	if (unlikely(t->marks)) {
+		uint32_t marks = emit_marks(t, seq, len, how & EMIT_FRESH);
+
+		flags |= (uint8_t)marks;
+		ecn = (uint8_t)(marks >> 8);
+		urg_be = htons((uint16_t)(marks >> 16));
 	}
 	if (tso)
 		sum_len = 0; /* DPDK's convention: the device adds each segment's own length */
@@ -97,7 +116,7 @@ static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t s
 	if (likely(nsack || !t->rcv_sack_n))
 		t->out_flags &= (uint8_t)~TCP_OUT_ACK_NOW;
 	tcp_deadline_clear(t, TCP_AT_DELACK);
-	send_ip(st, t, m);
+	send_ip(st, t, m, ecn);
 }
 
 static struct rte_mbuf *alloc(struct stack *st)
@@ -121,7 +140,7 @@ static void send_pure(struct stack *st, struct tcb *t, uint32_t seq, uint8_t fla
 	m->data_off = PKT_HEADROOM;
 	if (t->quick)
 		t->quick--;
-	emit(st, t, m, seq, 0, flags, false);
+	emit(st, t, m, seq, 0, flags, 0);
 }
 
 static void send_syn(struct stack *st, struct tcb *t)
@@ -152,6 +171,12 @@ static void send_syn(struct stack *st, struct tcb *t)
 	h->ack_be = synack ? htonl(t->rcv_nxt) : 0;
 	h->off = (uint8_t)(hlen / 4 << 4);
 	h->flags = synack ? TCP_SYN | TCP_ACK : TCP_SYN;
+	if (unlikely(o.has & TCP_OPT_ECN)) {
+		if (synack)
+			h->flags |= TCP_ECE;
+		else if (!t->syn_retrans) /* RFC 3168 §6.1.1.1: a SYN that was lost may have been lost for its flags */
+			h->flags |= TCP_ECE | TCP_CWR;
+	}
 	h->wnd_be = htons((uint16_t)MIN(wnd, 0xffffu)); /* never scaled on a SYN, RFC 7323 §2.2 */
 	h->urg_be = 0;
 	m->tx_offload = 0;
@@ -163,7 +188,7 @@ static void send_syn(struct stack *st, struct tcb *t)
 		t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + MIN(wnd, 0xffffu));
 	}
 	t->last_snd_us = st->now_us;
-	send_ip(st, t, m);
+	send_ip(st, t, m, 0);
 }
 
 /* A frame of `count` queued mbufs from `first`, total payload bytes, in place when nobody else holds them, else copied. NULL: no mbuf. */
@@ -319,7 +344,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		t->bytes_rexmit += total;
 		st->mib.tcp_retran_seg++;
 		t->last_snd_us = st->now_us;
-		emit(st, t, f, seq, total, flags, false);
+		emit(st, t, f, seq, total, flags, 0);
 		retransmit_timer_if_idle(st, t);
 	}
 }
@@ -335,7 +360,7 @@ static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t le
 		return true;
 	if (o->cork || t->more)
 		return false;
-	if (o->nodelay || t->urg_out)
+	if (o->nodelay || (t->marks & TCP_MARK_URG))
 		return true;
 	return !(tcp_in_flight(t) && seq_gt(t->snd_sml, t->snd_una));
 }
@@ -354,7 +379,6 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		uint32_t limit, total, mss = t->mss, seq = t->snd_nxt;
 		unsigned count, max_mbufs = UINT32_MAX;
 		uint8_t flags = TCP_ACK;
-		bool tso = false;
 
 		if (wnd <= 0)
 			break;
@@ -364,8 +388,9 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			break;
 		}
 		if (limit >= mss) {
-			/* the device would copy one urgent pointer into all segments */
-			uint32_t most = nd->tso_max_bytes && likely(!t->urg_out) ? MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
+			/* the device would copy one urgent pointer, one CWR into all segments */
+			uint32_t most = nd->tso_max_bytes && likely(!(t->marks & (TCP_MARK_URG | TCP_MARK_CWR))) ?
+						MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
 
 			limit = MIN(limit, MAX(room, mss));
 			limit = MIN(limit, MAX(most, mss));
@@ -383,7 +408,6 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		total = gather(st, t, first, limit, max_mbufs, false, &count);
 		if (unlikely(!total))
 			break;
-		tso = total > mss;
 		f = frame_of(st, first, count, total);
 		if (unlikely(!f))
 			break;
@@ -423,7 +447,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			t->quick = 0;
 		}
 		t->last_snd_us = st->now_us;
-		emit(st, t, f, seq, total, flags, tso);
+		emit(st, t, f, seq, total, flags, EMIT_FRESH | (total > mss ? EMIT_TSO : 0));
 		retransmit_timer_if_idle(st, t);
 	}
 }
@@ -442,7 +466,7 @@ static void send_fin(struct stack *st, struct tcb *t)
 	t->fin_lost = 0;
 	m->data_off = PKT_HEADROOM;
 	t->last_snd_us = st->now_us;
-	emit(st, t, m, t->snd_end, 0, TCP_FIN | TCP_ACK, false);
+	emit(st, t, m, t->snd_end, 0, TCP_FIN | TCP_ACK, 0);
 }
 
 /* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must (RFC 9293 §3.8.6.1), or the ceiling

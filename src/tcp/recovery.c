@@ -26,6 +26,17 @@ static void reduce(struct stack *st, struct tcb *t)
 	t->undo_seq = t->snd_una;
 	t->undo_rexmit = 0;
 	t->rexmit_ts = 0;
+	tcp_ecn_reduced(t);
+}
+
+void tcp_cwr_enter(struct stack *st, struct tcb *t)
+{
+	if (t->ca_state != TCP_CA_OPEN || seq_lt(t->snd_una, t->recover))
+		return;
+	reduce(st, t);
+	t->recover = t->snd_nxt;
+	t->cwnd = t->ssthresh;
+	t->prior_cwnd = 0; /* nothing to undo */
 }
 
 static void enter_recovery(struct stack *st, struct tcb *t)
@@ -72,6 +83,7 @@ static void undo(struct stack *st, struct tcb *t)
 		t->cc->on_undo(st, t);
 	t->prior_cwnd = 0;
 	t->undo_rexmit = 0;
+	t->marks &= (uint8_t)~TCP_MARK_CWR;
 	st->mib.tcp_spurious_rto += t->ca_state == TCP_CA_LOSS;
 	/* nothing that was marked is known to be lost */
 	for (struct rte_mbuf *m = t->sq_head; m && m != t->sq_next; m = tcp_sendq_next(m)) {
@@ -137,6 +149,8 @@ static void open_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 	}
 	if (lost)
 		enter_recovery(st, t);
+	else if (unlikely(a->ece))
+		tcp_cwr_enter(st, t);
 }
 
 static void recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)

@@ -82,7 +82,8 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	t->irs = g->seq;
 	t->rcv_nxt = t->last_ack_sent = g->seq + 1;
 	t->rcv_adv = t->rcv_nxt + tcp_initial_window(s);
-	t->opts &= g->o.has;
+	t->opts &= g->o.has | TCP_OPT_ECN;
+	tcp_ecn_answered(t, g);
 	if (!(t->opts & TCP_OPT_WS))
 		t->rcv_wscale = 0;
 	t->snd_wscale = t->opts & TCP_OPT_WS ? g->o.wscale : 0;
@@ -397,6 +398,8 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		if (t->state == TCPS_FIN_WAIT_1)
 			fin_acked(st, t);
 	}
+	if (unlikely(t->marks & TCP_MARK_ECN))
+		tcp_ecn_segment(st, t, g);
 	/* sixth, URG */
 	if (unlikely(g->flags & TCP_URG) && receives_text(t))
 		urg_input(st, t, g);

@@ -44,12 +44,21 @@ enum tcp_conn_state {
 #define TCP_SLOW_LOSS 0x04u	/* duplicate ACKs, SACKed or lost segments, recovery */
 #define TCP_SLOW_URG 0x08u	/* urgent data pending */
 #define TCP_SLOW_CLOSED 0x10u	/* the application closed: data must be answered by RST */
+#define TCP_SLOW_ECN 0x20u	/* the segment's ECN field matters, marked or not (ecn.c) */
 
 /* tcb->opts: agreed in the handshake */
 #define TCP_OPT_TS 0x01u
 #define TCP_OPT_WS 0x02u
 #define TCP_OPT_SACK 0x04u
 #define TCP_OPT_ECN 0x08u /* no option: ECN, agreed by the SYNs' flags (ecn.c) */
+
+/* tcb->marks: what emit() does besides; 0 for most */
+#define TCP_MARK_URG 0x01u  /* snd_up is ahead of snd_una */
+#define TCP_MARK_ECN 0x02u  /* ECN was agreed */
+#define TCP_MARK_ECE 0x04u  /* segments carry ECE */
+#define TCP_MARK_CWR 0x08u  /* the next new segment carries CWR */
+#define TCP_MARK_CE 0x10u   /* the last data received was marked (DCTCP) */
+#define TCP_MARK_SEEN 0x20u /* the peer sent ECT */
 
 /* tcb->ca_state */
 enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_RECOVERY, TCP_CA_LOSS };
@@ -139,7 +148,7 @@ struct tcb {
 	uint8_t probes;	   /* unanswered keep-alive or zero-window probes */
 	uint8_t pingpong;  /* request-response traffic: ACKs ride on data */
 	uint8_t more;	   /* MSG_MORE on the last append: hold a partial segment */
-	uint8_t urg_out;   /* snd_up is ahead of snd_una */
+	uint8_t marks;	   /* TCP_MARK_* */
 	uint8_t rcv_sack_n;
 	uint8_t dsack_pending;
 	uint8_t rcv_fin; /* FIN seen at rcv_fin_seq, maybe beyond a hole */

@@ -18,6 +18,11 @@ extern const uint32_t tcp_info_bytes;
 
 struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
+/* What the configuration says; defaults without. Before the stack runs. */
+struct tcp_settings {
+	uint8_t ecn, syncookies; /* as Linux's sysctls */
+};
+void tcp_configure(struct stack *st, const struct tcp_settings *c);
 
 /* m->data at the TCP header; the IP payload is pkt_len bytes. src/dst of the packet. Takes m. */
 void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, const struct ip_addr *dst, uint8_t tos);

@@ -7,7 +7,7 @@
  *   timer.c   deadlines                               rtt.c     RFC 6298
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
  *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
- *   syncookie.c  what a full SYN queue answers
+ *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
  *
@@ -67,6 +67,7 @@ struct tcp_conf {
 	uint32_t rcvbuf_max, sndbuf_max;
 	uint8_t syn_retries, synack_retries;
 	bool timestamps, sack, wscale;
+	uint8_t ecn;	    /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies; /* 0 never, 1 when a listener's SYN queue is full, 2 always */
 };
 
@@ -115,6 +116,7 @@ struct tcp_ack {
 	bool wnd_update;
 	bool dup;	     /* counts as a duplicate ACK without SACK (RFC 5681 §2) */
 	bool dsack;
+	bool ece;	     /* the network is congested (RFC 3168) */
 	bool reordered;	     /* a never retransmitted segment below the highest SACK arrived ... */
 	uint32_t reorder_seq; /* ... the lowest one's sequence number */
 	uint32_t prior_high; /* highest SACKed before this ACK */
@@ -220,6 +222,8 @@ struct rte_mbuf *tcp_scoreboard_next_rexmit(struct tcb *t);
 /* recovery.c */
 void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a);
 void tcp_recovery_on_rto(struct stack *st, struct tcb *t);
+/* The network says that it is congested: the window falls, once per round trip, and nothing is sent again. */
+void tcp_cwr_enter(struct stack *st, struct tcb *t);
 void tcp_slow_loss_update(struct tcb *t);
 
 /* sendq.c */
@@ -281,6 +285,25 @@ void tcp_reply(struct stack *st, const struct tcp_reply *r);
 /* No connection matches: SYN record, listener or nothing. Takes g->m. */
 void tcp_listen_input(struct stack *st, struct tcp_seg *g);
 void tcp_syn_free(struct stack *st, struct tcp_syn *r);
+
+/* ecn.c */
+/* An active open asks for it. */
+bool tcp_ecn_wanted(const struct stack *st, const struct tcb *t);
+/* Listener l agrees to what SYN g asks. */
+bool tcp_ecn_accepts(const struct stack *st, const struct sock *l, const struct tcp_seg *g);
+/* SYN_SENT, and SYN or SYN-ACK g came: TCP_OPT_ECN stays if it agrees. */
+void tcp_ecn_answered(struct tcb *t, const struct tcp_seg *g);
+void tcp_ecn_established(struct tcb *t);
+/* An acceptable segment off the predicted path. */
+void tcp_ecn_segment(struct stack *st, struct tcb *t, const struct tcp_seg *g);
+/* What a segment that leaves now carries: header flags, and the IP header's two bits << 8. fresh: never sent before. */
+uint32_t tcp_ecn_mark(struct tcb *t, uint32_t len, bool fresh);
+/* The window fell: the peer learns that it was heard. */
+static force_inline void tcp_ecn_reduced(struct tcb *t)
+{
+	if (unlikely(t->marks & TCP_MARK_ECN))
+		t->marks |= TCP_MARK_CWR;
+}
 
 /* syncookie.c */
 #define TCP_SYN_SEEN (1u << 18)

@@ -42,7 +42,7 @@ static const struct setting {
 	{ "tcp_keepalive_probes", S(keep_cnt), 1, 0, NULL },
 	{ "tcp_notsent_lowat", S(notsent_lowat), 1, 0, NULL },
 	{ "tcp_congestion_control", 0, 0, 0, 0, " cubic " },
-	{ "tcp_ecn", 0, 0, 0, 0, " 2 0 " },
+	{ "tcp_ecn", F(ecn), 1, 0, NULL },
 	{ "tcp_ecn_fallback", 0, 0, 0, 0, "" },
 	{ "tcp_dsack", 0, 0, 0, 0, " 1 " },
 	{ "tcp_recovery", 0, 0, 0, 0, " 1 " },
