@@ -210,7 +210,7 @@ static bool red_hits(struct wire_link *l, uint64_t now_ns, uint64_t chance)
 			l->red_avg *= 511.0 / 512;
 		if (l->red_avg <= 1)
 			l->red_avg = 0;
-		l->red_idle_ns = 0;
+		l->red_idle_ns = now_ns; /* idle still, should this frame be dropped */
 	}
 	l->red_avg += ((double)l->waiting_bytes - l->red_avg) / 512;
 	if (l->red_avg < (double)c->red_min) {
@@ -280,6 +280,12 @@ static void link_carry(struct wire *w, unsigned from, unsigned to, unsigned hop,
 	l->nth++;
 	if (chance_any(&c->chance) || c->jitter_us || c->aqm == WIRE_RED)
 		fate = chance_fate(l->seed, l->nth, &c->chance, &l->bad_state);
+	if (w->spare_arp && f->data[12] == 0x08 && f->data[13] == 0x06) {
+		e.time_us = at + c->delay_us;
+		e.order = w->order++;
+		heap_push(w, &e);
+		return;
+	}
 	if (fate.lost || chosen(l, f)) {
 		l->stats.lost++;
 		gone(w, f);

@@ -91,6 +91,7 @@ struct wire {
 	uint64_t now_us;
 	uint64_t seed;
 	uint8_t nb_ends, nb_links;
+	bool spare_arp; /* chance and queues do not touch it */
 	/* sees each frame that will not arrive as it was sent (lost, dropped by a queue, damaged) */
 	void (*on_loss)(void *arg, const struct frame *f);
 	void *on_loss_arg;

@@ -3,13 +3,27 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdarg.h>
 
 #define PATTERN_BYTES 65521u /* prime: a shift by any usual size shows */
 #define BUF_BYTES 65536u
+#define UNSEEN_US (300 * US_PER_S) /* longer than a handshake is retried */
 
-const char *const close_plan_names[CLOSE_PLANS] = { "when-sent", "shutdown-first", "after-peer", "at-once", "reset" };
+const char *const close_plan_names[CLOSE_PLANS] = { "when-sent", "shutdown-first", "after-peer", "at-once", "reset",
+						      "abort",	"cut" };
 
 static uint8_t pattern[PATTERN_BYTES + BUF_BYTES];
+
+void flow_problem(struct flow *f, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (f->problem[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(f->problem, sizeof(f->problem), fmt, ap);
+	va_end(ap);
+}
 
 static void pattern_init(void)
 {
@@ -48,23 +62,52 @@ void flow_init(struct flow *f, struct sock *listener, unsigned from, unsigned to
 	}
 }
 
+static void set(struct flow *f, struct sock *s, int level, int name, int value)
+{
+	int r = sock_setopt(s, level, name, &value, sizeof(value), tenv.self);
+
+	if (r)
+		flow_problem(f, "option %d/%d = %d: %s", level, name, value, strerror(-r));
+}
+
+static void end_options(struct flow *f, struct flow_end *e)
+{
+	if (e->cc) {
+		int r = sock_setopt(e->s, IPPROTO_TCP, TCP_CONGESTION, e->cc, (socklen_t)strlen(e->cc), tenv.self);
+
+		if (r)
+			flow_problem(f, "TCP_CONGESTION %s: %s", e->cc, strerror(-r));
+	}
+	if (e->maxseg)
+		set(f, e->s, IPPROTO_TCP, TCP_MAXSEG, (int)e->maxseg);
+	if (e->nodelay)
+		set(f, e->s, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (e->rcvbuf)
+		set(f, e->s, SOL_SOCKET, SO_RCVBUF, (int)e->rcvbuf);
+	if (e->sndbuf)
+		set(f, e->s, SOL_SOCKET, SO_SNDBUF, (int)e->sndbuf);
+	if (e->keepalive) {
+		set(f, e->s, SOL_SOCKET, SO_KEEPALIVE, 1);
+		set(f, e->s, IPPROTO_TCP, TCP_KEEPIDLE, 20);
+		set(f, e->s, IPPROTO_TCP, TCP_KEEPINTVL, 4);
+		set(f, e->s, IPPROTO_TCP, TCP_KEEPCNT, 12);
+	}
+}
+
 static void flow_connect(struct flow *f)
 {
 	struct sockaddr_in local;
 	socklen_t len = sizeof(local);
 	struct sock *s = testenv_socket(f->from, SOCK_STREAM);
-	int one = 1, r;
+	int r;
 
 	if (!s)
 		abort();
 	f->end[0].s = s;
-	if (f->end[0].nodelay)
-		sock_setopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one), tenv.self);
-	if (f->cc && (r = sock_setopt(s, IPPROTO_TCP, TCP_CONGESTION, f->cc, (socklen_t)strlen(f->cc), tenv.self)))
-		snprintf(f->problem, sizeof(f->problem), "TCP_CONGESTION %s: %s", f->cc, strerror(-r));
+	end_options(f, &f->end[0]);
 	r = testenv_connect_addr(s, testenv_ip(f->to), f->port);
 	if (r && r != -EINPROGRESS)
-		snprintf(f->problem, sizeof(f->problem), "connect: %s", strerror(-r));
+		flow_problem(f, "connect: %s", strerror(-r));
 	sock_getname(s, (struct sockaddr *)&local, &len, false);
 	f->port_be = local.sin_port;
 }
@@ -99,6 +142,7 @@ void flows_accept(struct flow *f, unsigned n, struct sock *listener)
 		atomic_fetch_or(&s->fl_flags, O_NONBLOCK);
 		f[i].end[1].s = s;
 		f[i].accepted = true;
+		end_options(&f[i], &f[i].end[1]);
 	}
 }
 
@@ -123,13 +167,14 @@ static bool end_write(struct flow *f, unsigned who)
 
 	if (e->plan == CLOSE_AFTER_PEER && !e->eof)
 		return false;
-	while (e->s && e->sent < e->to_send) {
+	while (e->s && e->sent < (e->plan >= CLOSE_ABORT ? e->cut_at : e->to_send)) {
 		uint64_t n = 1 + prng_below(&e->prng, e->chunk_max);
 		ssize_t r;
 
-		n = MIN(n, e->to_send - e->sent);
+		n = MIN(n, (e->plan >= CLOSE_ABORT ? e->cut_at : e->to_send) - e->sent);
 		n = MIN(n, BUF_BYTES);
-		r = sock_send(e->s, stream_at(who, e->sent), n, MSG_NOSIGNAL, tenv.self);
+		r = sock_send(e->s, stream_at(who, e->sent), n, MSG_NOSIGNAL | (prng_ppm(&e->prng, e->more_ppm) ? MSG_MORE : 0),
+			      tenv.self);
 		if (r == -EAGAIN)
 			break;
 		if (r < 0) {
@@ -148,7 +193,7 @@ static bool end_read(struct flow *f, unsigned who)
 	struct flow_end *e = &f->end[who];
 	bool moved = false;
 
-	if (e->read_every_us && vclock_us < e->next_read_us)
+	if (vclock_us < e->next_read_us)
 		return false;
 	while (e->s && !e->eof) {
 		uint64_t n = 1 + prng_below(&e->prng, e->chunk_max);
@@ -163,19 +208,26 @@ static bool end_read(struct flow *f, unsigned who)
 		}
 		if (r == 0) {
 			e->eof = true;
-			if (e->received != e->expect && f->end[!who].plan != CLOSE_RESET)
-				snprintf(f->problem, sizeof(f->problem), "end %u read end of file after %llu of %llu bytes", who,
+			if (plan_resets(f->end[!who].plan))
+				flow_problem(f, "end %u read end of file although the peer resets", who);
+			if (e->received != e->expect && f->end[!who].plan != CLOSE_CUT)
+				flow_problem(f, "end %u read end of file after %llu of %llu bytes", who,
 					 (unsigned long long)e->received, (unsigned long long)e->expect);
 			break;
 		}
 		if (e->received + (uint64_t)r > e->expect)
-			snprintf(f->problem, sizeof(f->problem), "end %u read more than was sent", who);
+			flow_problem(f, "end %u read more than was sent", who);
 		else if (memcmp(buf, stream_at(!who, e->received), (size_t)r))
-			snprintf(f->problem, sizeof(f->problem), "end %u read wrong bytes within %zd at %llu", who, r,
+			flow_problem(f, "end %u read wrong bytes within %zd at %llu", who, r,
 				 (unsigned long long)e->received);
 		e->received += (uint64_t)r;
 		if (e->received == e->expect)
 			e->done_us = vclock_us;
+		if (e->pause_us && e->received >= e->pause_at) {
+			e->next_read_us = vclock_us + e->pause_us;
+			e->pause_us = 0;
+			break;
+		}
 		if (e->read_every_us) {
 			e->next_read_us = vclock_us + e->read_every_us;
 			break;
@@ -189,14 +241,22 @@ static bool end_finish(struct flow *f, unsigned who)
 	struct flow_end *e = &f->end[who];
 	struct linger lg = { 1, 0 };
 
-	if (!e->s || e->sent < e->to_send)
+	if (!e->s)
+		return false;
+	if (e->plan >= CLOSE_ABORT && e->sent >= e->cut_at) {
+		if (e->plan == CLOSE_ABORT)
+			sock_setopt(e->s, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg), tenv.self);
+		end_close(e);
+		return true;
+	}
+	if (e->sent < e->to_send)
 		return false;
 	switch (e->plan) {
 	case CLOSE_AT_ONCE:
 		end_close(e);
 		return true;
 	case CLOSE_RESET:
-		if (e->received < e->expect)
+		if (e->received < e->expect && !e->eof)
 			return false;
 		sock_setopt(e->s, SOL_SOCKET, SO_LINGER, &lg, sizeof(lg), tenv.self);
 		end_close(e);
@@ -210,7 +270,7 @@ static bool end_finish(struct flow *f, unsigned who)
 		break;
 	case CLOSE_WHEN_SENT:
 		/* closes without waiting for the peer's FIN once it has all that it expects */
-		if (e->received == e->expect) {
+		if (e->received == e->expect || e->eof) {
 			end_close(e);
 			return true;
 		}
@@ -259,8 +319,10 @@ bool flow_step(struct flow *f)
 			moved |= end_finish(f, who);
 		}
 	} while (moved);
-	f->done = (f->end[0].closed || f->end[0].failed) &&
-		  (f->end[1].closed || f->end[1].failed || (!f->accepted && f->end[0].failed));
+	if (f->end[0].closed && !f->ended_us)
+		f->ended_us = vclock_us;
+	/* who resets right behind the handshake may be nobody that the listener ever saw */
+	f->done = f->end[0].closed && (f->end[1].closed || (!f->accepted && (f->end[0].failed || vclock_us >= f->ended_us + UNSEEN_US)));
 	return f->done;
 }
 
@@ -272,6 +334,8 @@ uint64_t flow_next_us(const struct flow *f)
 		return UINT64_MAX;
 	if (!f->end[0].s && !f->end[0].closed)
 		return f->start_us;
+	if (f->end[0].closed && !f->accepted)
+		next = MIN(next, f->ended_us + UNSEEN_US);
 	for (unsigned e = 0; e < 2; e++)
 		/* a time that has passed was used by flow_step() already */
 		if (f->end[e].s && !f->end[e].eof && f->end[e].next_read_us > vclock_us)

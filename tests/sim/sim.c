@@ -1,4 +1,5 @@
-/* sim.c - simulations of stacks over links in virtual time: sim TABLE [--check FILE | --update FILE], sim random [--runs N] [--seed S].
+/* sim.c - simulations of stacks over links in virtual time: sim TABLE [--check FILE | --update FILE], 
+ * sim random [--connections N] [--seed S] [--verbose 1].
  *
  * Tables are deterministic (seeded chance, no clock) and compared with committed snapshots, so that a change of an algorithm shows
  * as a change of numbers. `random` looks for violations of properties: no stall, no byte lost, added or changed, no mbuf or
@@ -71,7 +72,9 @@ int main(int argc, char **argv)
 	} tables[] = { { "goodput", table_goodput }, { "close", table_close }, { "fairness", table_fairness } };
 	const char *check = NULL, *update = NULL;
 	uint64_t seed = 1;
-	unsigned runs = 100, t = 0;
+	uint64_t connections = 1000;
+	bool verbose = false;
+	unsigned t = 0;
 	char *text = NULL;
 	size_t bytes = 0;
 
@@ -82,17 +85,19 @@ int main(int argc, char **argv)
 			update = argv[i + 1];
 		else if (!strcmp(argv[i], "--seed"))
 			seed = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--runs"))
-			runs = (unsigned)strtoul(argv[i + 1], NULL, 0);
+		else if (!strcmp(argv[i], "--connections"))
+			connections = strtoull(argv[i + 1], NULL, 0);
+		else if (!strcmp(argv[i], "--verbose"))
+			verbose = strtoul(argv[i + 1], NULL, 0);
 	}
 	if (argc > 1 && !strcmp(argv[1], "random"))
-		return random_runs(seed, runs);
+		return random_runs(seed, connections, verbose);
 	while (t < ARRAY_SIZE(tables) && (argc < 2 || strcmp(argv[1], tables[t].name)))
 		t++;
 	if (t == ARRAY_SIZE(tables)) {
 		fprintf(stderr, "usage: sim goodput|close|fairness [--check FILE | --update FILE]\n"
 				"       (GZ_SIM_ONLY=plan,plan,wire,seed: one case of close; GZ_SIM_ONLY=n: the nth condition of goodput)\n"
-				"       sim random [--runs N] [--seed S]\n");
+				"       sim random [--connections N] [--seed S] [--verbose 1]\n");
 		return 2;
 	}
 	out = open_memstream(&text, &bytes);

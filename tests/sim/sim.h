@@ -15,7 +15,7 @@ void table_goodput(void);
 void table_close(void);
 void table_fairness(void);
 
-/* random.c: returns the exit code. */
-int random_runs(uint64_t seed, unsigned runs);
+/* random.c: worlds from `seed` on until there were so many connections; returns the exit code. verbose: tells about each. */
+int random_runs(uint64_t seed, uint64_t connections, bool verbose);
 
 #endif

@@ -96,8 +96,8 @@ void table_close(void)
 	emit("# 20,000 bytes each way, every pair of plans, 20 seeds each: flows that both ended; whole; virtual seconds in all\n");
 	emit("# %-16s %-16s %-6s %6s %6s %9s\n", "client", "server", "wire", "ended", "whole", "seconds");
 	for (unsigned w = 0; w < ARRAY_SIZE(wires); w++)
-		for (unsigned a = 0; a < CLOSE_PLANS; a++)
-			for (unsigned b = 0; b < CLOSE_PLANS; b++) {
+		for (unsigned a = 0; a <= CLOSE_RESET; a++)
+			for (unsigned b = 0; b <= CLOSE_RESET; b++) {
 				unsigned ended = 0, whole = 0;
 				uint64_t us = 0;
 
@@ -112,7 +112,7 @@ void table_close(void)
 					if (only && (sscanf(only, "%u,%u,%u,%u", &o[0], &o[1], &o[2], &o[3]) != 4 || o[0] != a ||
 						     o[1] != b || o[2] != w || o[3] != seed))
 						continue;
-					world_open(2, &wires[w], &devices[seed & 1].dev, seed + 1000 * (a * CLOSE_PLANS + b));
+					world_open(2, &wires[w], &devices[seed & 1].dev, seed + 1000 * (a * 5 + b));
 					world_flow(0, 1, 20000, 20000, 0, seed + 1);
 					flows[0].end[0].plan = (enum close_plan)a;
 					flows[0].end[1].plan = (enum close_plan)b;
@@ -150,7 +150,7 @@ static void share(const char *name, const char *const *cc, unsigned n, uint64_t 
 	for (unsigned i = 0; i < n; i++) {
 		struct flow *f = world_flow(i % c.pairs, c.pairs + i % c.pairs, 1ULL << 40, 0, vclock_us + i * 3000, i + 1);
 
-		f->cc = cc[i % 2];
+		f->end[0].cc = cc[i % 2];
 		f->end[1].plan = CLOSE_SHUTDOWN_FIRST;
 	}
 	world_run(SECONDS(seconds));

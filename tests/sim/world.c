@@ -110,10 +110,8 @@ bool world_run(uint64_t limit_us)
 	}
 }
 
-int world_close(bool count_leaks)
+void world_end_flows(void)
 {
-	int bad = 0;
-
 	for (unsigned i = 0; i < nb_flows; i++)
 		for (unsigned e = 0; e < 2; e++)
 			if (flows[i].end[e].s)
@@ -124,6 +122,13 @@ int world_close(bool count_leaks)
 			listeners[h] = NULL;
 		}
 	nb_flows = 0;
+}
+
+int world_close(bool count_leaks)
+{
+	int bad = 0;
+
+	world_end_flows();
 	if (count_leaks) {
 		testenv_run_for(SECONDS(1000)); /* orphans give up, TIME_WAIT ends */
 		bad = testenv_close();

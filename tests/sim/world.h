@@ -38,6 +38,8 @@ struct sock *world_listener(unsigned host);
 struct flow *world_flow(unsigned from, unsigned to, uint64_t bytes0, uint64_t bytes1, uint64_t start_us, uint64_t seed);
 /* Passes time until all flows are done (true), or limit_us have passed. */
 bool world_run(uint64_t limit_us);
+/* Closes what is open, listeners too. */
+void world_end_flows(void);
 /* Ends everything. count_leaks: lets orphans give up and TIME_WAIT end first; returns how many kinds of leaks there were. */
 int world_close(bool count_leaks);
 
