@@ -89,7 +89,7 @@ struct config {
 		rpc_number, nic_read_number, nic_rxqueue_size, nic_txqueue_size, bond_mode, bond_miimon, udp_enable, nic_vlan_mode,
 		tcp_conn_count, mbuf_count_per_conn, mem_cache_num, stack_num, send_cache_mode, socket_fast_close, use_sockmap,
 		tuple_filter, num_process, process_idx, mask_addr6, strict, spin_us,
-		tcp_ecn, tcp_syncookies;
+		tcp_ecn, tcp_syncookies, tcp_fastopen;
 
 	/* derived by conf_load() */
 	bool run_to_completion;

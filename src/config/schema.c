@@ -78,6 +78,9 @@ const struct conf_key conf_keys[] = {
 		.help = "As Linux's sysctl: 0 a listener whose queue of half-open connections is full drops; 1 it answers without keeping "
 			"anything; 2 always so."),
 
+	INT_KEY("tcp_fastopen", CONF_WORKS, tcp_fastopen, 0, 2, 0, .ours = true, .in_example = true, .values = "0 or 2",
+		.help = "Bits as in Linux's sysctl: 2 lets listeners with TCP_FASTOPEN take data in SYNs. The client's half (1) is not built."),
+
 	/* --- sizes --- */
 	INT_KEY("tcp_conn_count", CONF_WORKS, tcp_conn_count, 1, 16777216, 1500, .in_example = true,
 		.help = "Connections expected: a sizing hint. No connection is refused while memory lasts."),

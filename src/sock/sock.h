@@ -65,6 +65,7 @@ struct sock_opts {
 	uint32_t rcvlowat;
 	uint32_t mark, priority;
 	uint32_t mc_if_be;
+	uint32_t fastopen_qlen; /* TCP_FASTOPEN: connections made of SYNs that may wait for their ACK, 0: none */
 	uint32_t max_pacing_rate;
 	uint32_t busy_poll;
 	char congestion[16];

@@ -606,6 +606,15 @@ static int get_linger2(struct stack *st, struct sock *s, char *out)
 }
 
 /* Kept in seconds; Linux rounds up to the retransmission in which they end: 1, 3, 7, 15 ... */
+/* The queue's length; before listen() or after, not on a connection. */
+static int set_fastopen(struct stack *st, struct sock *s, const struct value *v)
+{
+	(void)st;
+	if (v->i < 0 || sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_DEAD))
+		return -EINVAL;
+	s->opt.fastopen_qlen = MIN((uint32_t)v->i, SOCK_SOMAXCONN);
+	return 0;
+}
 static int set_defer_accept(struct stack *st, struct sock *s, const struct value *v)
 {
 	int period = 1, step = 1;
@@ -790,6 +799,7 @@ static const struct option options[] = {
 	{ .level_index = L_TCP, .name = TCP_SYNCNT, .set = set_syncnt, .get = get_syncnt, .flags = OPT_STREAM | OPT_ENGINE, .min = 1,
 	  .max = 127 },
 	FN(L_TCP, TCP_LINGER2, set_linger2, get_linger2, OPT_STREAM | OPT_ENGINE),
+	FN_FIELD(L_TCP, TCP_FASTOPEN, fastopen_qlen, set_fastopen, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_DEFER_ACCEPT, defer_accept, set_defer_accept, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_WINDOW_CLAMP, window_clamp, set_window_clamp, OPT_STREAM | OPT_ENGINE),
 	{ .level_index = L_TCP, .name = TCP_INFO, .get = get_info, .flags = OPT_STREAM | OPT_READONLY },

@@ -293,13 +293,16 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 
 	if (unlikely((sock_status(s) & (SOCK_CONNECTED | SOCK_SHUT_WR | SOCK_DEAD)) != SOCK_CONNECTED) ||
 	    unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed))) {
-		r = tx_check(s, nonblock, self);
+		r = flags & MSG_FASTOPEN ? -EOPNOTSUPP : tx_check(s, nonblock, self);
 		if (r)
 			return r;
 		st = sock_stack(s);
 	}
-	if (unlikely(flags & MSG_OOB)) /* the urgent pointer is at the end of what this call writes */
-		return send_urgent(s, iov, n, flags, self);
+	if (unlikely(flags & (MSG_OOB | MSG_FASTOPEN))) {
+		if (flags & MSG_FASTOPEN) /* as Linux without the client's bit in tcp_fastopen */
+			return -EOPNOTSUPP;
+		return send_urgent(s, iov, n, flags, self); /* the urgent pointer is at the end of what this call writes */
+	}
 	if (unlikely(n == 0))
 		return 0;
 	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) &&

@@ -315,6 +315,7 @@ struct sock *sock_up_new_child(struct stack *st, struct sock *listener)
 	atomic_store_explicit(&s->engine_done, 0, memory_order_relaxed);
 	s->opt = listener->opt;
 	s->opt.defer_accept = 0;
+	s->opt.fastopen_qlen = 0;
 	atomic_store_explicit(&s->rcvbuf, atomic_load_explicit(&listener->rcvbuf, memory_order_relaxed), memory_order_relaxed);
 	atomic_store_explicit(&s->sndbuf, atomic_load_explicit(&listener->sndbuf, memory_order_relaxed), memory_order_relaxed);
 	atomic_store_explicit(&s->rcvlowat, atomic_load_explicit(&listener->rcvlowat, memory_order_relaxed), memory_order_relaxed);

@@ -310,7 +310,8 @@ static int boot_stacks(struct conf_report *rep)
 			return err;
 		}
 		link_set_vlan(st, c->vlan_id);
-		tcp_configure(st, &(struct tcp_settings){ .ecn = (uint8_t)c->tcp_ecn, .syncookies = (uint8_t)c->tcp_syncookies });
+		tcp_configure(st, &(struct tcp_settings){ .ecn = (uint8_t)c->tcp_ecn, .syncookies = (uint8_t)c->tcp_syncookies,
+								   .fastopen = (uint8_t)c->tcp_fastopen });
 	}
 	return 0;
 }

@@ -54,6 +54,7 @@ void tcp_configure(struct stack *st, const struct tcp_settings *c)
 {
 	st->tcp->conf.ecn = c->ecn;
 	st->tcp->conf.syncookies = c->syncookies;
+	st->tcp->conf.fastopen = c->fastopen;
 }
 
 void tcp_state_destroy(struct stack *st)
@@ -171,6 +172,8 @@ void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
 {
 	struct sock *s = sock_of_tcb(t);
 
+	if (unlikely(t->slow & TCP_SLOW_TFO))
+		tcp_fastopen_gone(st, t);
 	tcp_table_remove(&st->tcp->conns, &t->key);
 	if (t->port_held) {
 		ports_conn_release(t->lport_be, t->port_held);

@@ -28,15 +28,19 @@ void tcp_syn_free(struct stack *st, struct tcp_syn *r)
 {
 	struct sock *l = r->listener;
 
-	if (atomic_load_explicit(&l->slab.gen, memory_order_relaxed) == r->listener_gen)
+	if (atomic_load_explicit(&l->slab.gen, memory_order_relaxed) == r->listener_gen) {
 		atomic_fetch_sub_explicit(&l->tcb.syn_qlen, 1, memory_order_relaxed);
+		if (unlikely(r->tfo))
+			atomic_fetch_sub_explicit(&l->tcb.tfo_qlen, 1, memory_order_relaxed);
+	}
 	wheel_cancel(&st->wheel, &r->timer);
 	tcp_table_remove(&st->tcp->syns, &r->key);
 	list_del(&r->node);
 	slab_free(&gz->syn_recs, r);
 }
 
-static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsval)
+/* fo: a Fast Open cookie to grant, or NULL */
+static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsval, const uint8_t *fo)
 {
 	struct tcp_syn_opts o = {
 		.mss = r->mss_offered,
@@ -44,6 +48,7 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 		.wscale = r->rcv_wscale,
 		.tsval = tsval,
 		.tsecr = r->ts_recent,
+		.fo = fo,
 	};
 	struct tcp_reply p = {
 		.laddr = &r->key.laddr,
@@ -51,7 +56,7 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 		.lport_be = r->key.lport_be,
 		.rport_be = r->key.rport_be,
 		.seq = r->iss,
-		.ack = r->irs + 1,
+		.ack = r->irs + 1 + r->syn_len,
 		.wnd = r->rcv_wnd,
 		.flags = (uint8_t)(TCP_SYN | TCP_ACK | (r->opts & TCP_OPT_ECN ? TCP_ECE : 0)),
 		.tos = r->tos,
@@ -87,6 +92,11 @@ static void send_ack(struct stack *st, struct tcp_syn *r)
 	tcp_reply(st, &p);
 }
 
+void tcp_synack_again(struct stack *st, struct tcp_syn *r)
+{
+	send_synack(st, r, ts_now(st, r), NULL);
+}
+
 static uint64_t synack_rto(const struct stack *st, const struct tcp_syn *r)
 {
 	return MIN((uint64_t)st->tcp->conf.rto_init_us << r->retries, TCP_RTO_MAX_US);
@@ -102,6 +112,15 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	if (l && 2 * atomic_load_explicit(&l->tcb.syn_qlen, memory_order_relaxed) >
 			 MAX(atomic_load_explicit(&l->backlog, memory_order_relaxed), 8u))
 		max = MIN(max, SYNACK_RETRIES_FULL);
+	if (unlikely(r->tfo)) {
+		struct tcp_key *k = tcp_table_find(&st->tcp->conns, r->key.hash, &r->key.laddr, &r->key.raddr, r->key.lport_be, r->key.rport_be);
+
+		if (k && r->retries >= max) {
+			st->mib.tcp_attempt_fail++;
+			tcp_conn_gone(st, container_of(k, struct tcb, key), ETIMEDOUT); /* and the record with it */
+			return;
+		}
+	} else
 	if (!l || r->retries >= max) {
 		st->mib.tcp_attempt_fail++;
 		tcp_syn_free(st, r);
@@ -109,7 +128,7 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	}
 	r->retries++;
 	st->mib.tcp_syn_retrans++;
-	send_synack(st, r, ts_now(st, r));
+	send_synack(st, r, ts_now(st, r), NULL);
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
@@ -144,6 +163,8 @@ static void syn_offer(struct stack *st, const struct sock *l, struct tcp_syn *r)
 	r->ts_off = r->opts & TCP_OPT_TS ? tcp_ts_offset(st, &r->key) : 0;
 	r->retries = 0;
 	r->acked = 0;
+	r->tfo = 0;
+	r->syn_len = 0;
 }
 
 /* Nothing is kept. */
@@ -160,16 +181,50 @@ static cold_path void answer_by_cookie(struct stack *st, struct sock *l, const s
 	syn_fill(st, l, g, &r);
 	syn_offer(st, l, &r);
 	tsval = tcp_cookie_make(st, l, &r);
-	send_synack(st, &r, tsval);
+	send_synack(st, &r, tsval, NULL);
 }
 
-/* A SYN for listener l. reuse: of a 4-tuple that waits in TIME_WAIT; the ISN must then be above isn_floor, and a cookie's is anywhere. */
-static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g, uint32_t isn_floor, bool reuse)
+static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct sock *l, const struct tcp_seg *g);
+
+/* Fast Open: the connection is made of the SYN, whose data the application may read at once (RFC 7413 §4.2.2). It fails as if there had been no cookie. */
+static cold_path void open_at_once(struct stack *st, struct sock *l, struct tcp_syn *r, struct tcp_seg *g)
+{
+	uint32_t len = MIN(g->len, r->rcv_wnd);
+	struct tcb *t = make_child(st, r, l, g);
+
+	if (!t)
+		return;
+	t->snd_wnd = t->max_snd_wnd = g->wnd; /* not scaled on a SYN */
+	if (!sock_up_accept(st, l, sock_of_tcb(t))) {
+		tcp_conn_gone(st, t, ECONNABORTED);
+		return;
+	}
+	r->tfo = 1;
+	r->syn_len = len;
+	atomic_fetch_add_explicit(&l->tcb.tfo_qlen, 1, memory_order_relaxed);
+	t->slow |= TCP_SLOW_TFO;
+	st->mib.tcp_fastopen_passive++;
+	if (!len)
+		return;
+	t->opts |= TCP_OPT_FO;
+	if (len < g->len)
+		mbuf_cut(g->m, len);
+	t->rcv_nxt += len;
+	t->last_ack_sent = t->rcv_nxt; /* by the SYN-ACK */
+	t->data_segs_in++;
+	sock_up_data(st, sock_of_tcb(t), g->m);
+	g->m = NULL;
+}
+
+/* A SYN for listener l; takes g->m when it uses the data. reuse: of a 4-tuple that waits in TIME_WAIT; the ISN must then be above isn_floor, and a cookie's is anywhere. */
+static void syn_input(struct stack *st, struct sock *l, struct tcp_seg *g, uint32_t isn_floor, bool reuse)
 {
 	uint32_t backlog = atomic_load_explicit(&l->backlog, memory_order_relaxed);
 	uint32_t qlen = atomic_load_explicit(&l->tcb.syn_qlen, memory_order_relaxed);
 	struct tcp_state *ts = st->tcp;
+	uint8_t fresh[TCP_FO_COOKIE];
 	struct tcp_syn *r;
+	enum tcp_fo fo;
 
 	/* as Linux: a full accept queue takes no new SYN */
 	if (sock_up_backlog_full(l)) {
@@ -200,7 +255,10 @@ static void syn_input(struct stack *st, struct sock *l, const struct tcp_seg *g,
 	tcp_table_insert(&ts->syns, &r->key);
 	wheel_timer_init(&r->timer, TIMER_TCP_SYN);
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
-	send_synack(st, r, ts_now(st, r));
+	fo = tcp_fastopen_syn(st, l, g, fresh);
+	if (unlikely(fo >= TCP_FO_VALID))
+		open_at_once(st, l, r, g);
+	send_synack(st, r, ts_now(st, r), fo == TCP_FO_GRANT || fo == TCP_FO_VALID_OLD ? fresh : NULL);
 }
 
 /* The final ACK: the record becomes a socket. NULL: no memory. */
@@ -236,7 +294,9 @@ static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct 
 	t->snd_wnd = t->max_snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
 	t->snd_wl1 = g->seq;
 	t->syn_retrans = r->retries;
-	if (unlikely(!r->sent_us)) /* a cookie: its TSval was not the time */
+	if (g->flags & TCP_SYN)
+		; /* Fast Open: nothing was measured yet */
+	else if (unlikely(!r->sent_us)) /* a cookie: its TSval was not the time */
 		t->ts_recent_us = st->now_us;
 	else if (r->retries == 0)
 		tcp_rtt_sample(st, t, MAX(st->now_us - r->sent_us, 1u));
@@ -300,7 +360,7 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 		/* RFC 7323 §4.3: what is echoed is the latest, so that the peer measures from its last SYN */
 		if ((r->opts & TCP_OPT_TS) && (g->o.has & TCP_OPT_TS) && seq_gt(g->o.tsval, r->ts_recent))
 			r->ts_recent = g->o.tsval;
-		send_synack(st, r, ts_now(st, r));
+		send_synack(st, r, ts_now(st, r), NULL);
 		rte_pktmbuf_free(g->m);
 		return;
 	}
@@ -411,7 +471,8 @@ void tcp_listen_input(struct stack *st, struct tcp_seg *g)
 		return;
 	}
 	syn_input(st, l, g, isn_floor, reuse);
-	rte_pktmbuf_free(g->m);
+	if (g->m)
+		rte_pktmbuf_free(g->m);
 }
 
 void tcp_listen_stop(struct stack *st, struct sock *listener)

@@ -52,6 +52,14 @@ void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o
 				o->has |= TCP_OPT_TS;
 			}
 			break;
+		case TCP_KIND_FO:
+			/* RFC 7413 §4.1.1; what is no cookie's length is no cookie */
+			if (syn && (n == 2 || (n >= 6 && n <= 18 && n % 2 == 0))) {
+				o->fo_len = (uint8_t)(n - 2);
+				memcpy(o->fo, p + 2, o->fo_len);
+				o->has |= TCP_OPT_FO;
+			}
+			break;
 		default:
 			break;
 		}
@@ -88,6 +96,14 @@ unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
 		*at++ = TCP_KIND_WS;
 		*at++ = 3;
 		*at++ = o->wscale;
+	}
+	if (o->fo) {
+		*at++ = TCP_KIND_FO;
+		*at++ = 2 + TCP_FO_COOKIE;
+		memcpy(at, o->fo, TCP_FO_COOKIE);
+		at += TCP_FO_COOKIE;
+		*at++ = TCP_KIND_NOP;
+		*at++ = TCP_KIND_NOP;
 	}
 	return (unsigned)(at - p);
 }

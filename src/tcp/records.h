@@ -27,7 +27,9 @@ struct tcp_syn {
 	uint16_t snd_wnd;  /* of the SYN, unscaled */
 	uint16_t rcv_wnd;  /* offered in the SYN-ACK, unscaled */
 	uint8_t tos;
+	uint8_t tfo; /* the connection exists already (fastopen.c) */
 	uint8_t acked;	   /* final ACK seen, waiting for data (TCP_DEFER_ACCEPT) or for room in the accept queue */
+	uint32_t syn_len; /* bytes of data in the SYN that were taken */
 	uint64_t sent_us;  /* first SYN-ACK: RTT sample */
 	struct wheel_timer timer;
 };

@@ -320,6 +320,11 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		g->seq++;
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	}
+	if (unlikely(t->slow & TCP_SLOW_TFO) && (g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && g->seq == t->irs) {
+		tcp_fastopen_syn_again(st, t);
+		drop_seg(st, g, DROP_TCP_OLD_DUP);
+		return;
+	}
 	/* first, the sequence number */
 	if (unlikely(paws_rejects(st, t, g))) {
 		drop_seg(st, g, DROP_TCP_PAWS);
@@ -384,6 +389,8 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		drop_seg(st, g, DROP_TCP_ACK_INVALID);
 		return;
 	}
+	if (unlikely(t->slow & TCP_SLOW_TFO))
+		tcp_fastopen_acked(st, t);
 	if (unlikely(tcp_fin_acked(t))) {
 		if (t->state == TCPS_LAST_ACK) {
 			tcp_conn_gone(st, t, 0);

@@ -44,12 +44,14 @@ enum tcp_conn_state {
 #define TCP_SLOW_LOSS 0x04u	/* duplicate ACKs, SACKed or lost segments, recovery */
 #define TCP_SLOW_URG 0x08u	/* urgent data pending */
 #define TCP_SLOW_CLOSED 0x10u	/* the application closed: data must be answered by RST */
+#define TCP_SLOW_TFO 0x40u	/* Fast Open: our SYN-ACK is not acknowledged yet (fastopen.c) */
 #define TCP_SLOW_ECN 0x20u	/* the segment's ECN field matters, marked or not (ecn.c) */
 
 /* tcb->opts: agreed in the handshake */
 #define TCP_OPT_TS 0x01u
 #define TCP_OPT_WS 0x02u
 #define TCP_OPT_SACK 0x04u
+#define TCP_OPT_FO 0x10u  /* seen: Fast Open's; agreed to: data in the SYN was taken */
 #define TCP_OPT_ECN 0x08u /* no option: ECN, agreed by the SYNs' flags (ecn.c) */
 
 /* tcb->marks: what emit() does besides; 0 for most */
@@ -223,6 +225,7 @@ struct tcb {
 	uint64_t bytes_rexmit;
 	/* listener [any stack] */
 	_Atomic uint32_t syn_qlen; /* SYN records that lead here */
+	_Atomic uint32_t tfo_qlen; /* of them with a connection (fastopen.c) */
 	_Atomic uint32_t syn_overflow_s; /* second, from 1, in which a cookie was last sent (syncookie.c); 0: never */
 } cache_aligned;
 

@@ -20,7 +20,7 @@ struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
 /* What the configuration says; defaults without. Before the stack runs. */
 struct tcp_settings {
-	uint8_t ecn, syncookies; /* as Linux's sysctls */
+	uint8_t ecn, syncookies, fastopen; /* as Linux's sysctls */
 };
 void tcp_configure(struct stack *st, const struct tcp_settings *c);
 

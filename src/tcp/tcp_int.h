@@ -7,7 +7,7 @@
  *   timer.c   deadlines                               rtt.c     RFC 6298
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
  *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
- *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks
+ *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks      fastopen.c  data in SYNs
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
  *
@@ -67,6 +67,7 @@ struct tcp_conf {
 	uint32_t rcvbuf_max, sndbuf_max;
 	uint8_t syn_retries, synack_retries;
 	bool timestamps, sack, wscale;
+	uint8_t fastopen;   /* 2: listeners may take data in SYNs */
 	uint8_t ecn;	    /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies; /* 0 never, 1 when a listener's SYN queue is full, 2 always */
 };
@@ -304,6 +305,17 @@ static force_inline void tcp_ecn_reduced(struct tcb *t)
 	if (unlikely(t->marks & TCP_MARK_ECN))
 		t->marks |= TCP_MARK_CWR;
 }
+
+/* fastopen.c */
+enum tcp_fo { TCP_FO_NONE, TCP_FO_GRANT, TCP_FO_VALID, TCP_FO_VALID_OLD };
+/* What SYN g at listener l gets: nothing; a cookie; a connection; a connection and a new cookie. fresh: the cookie, unless it is NONE. */
+enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struct tcp_seg *g, uint8_t fresh[TCP_FO_COOKIE]);
+/* TCP_SLOW_TFO is set: the SYN-ACK was acknowledged; the connection ends; the SYN came again. */
+void tcp_fastopen_acked(struct stack *st, struct tcb *t);
+void tcp_fastopen_gone(struct stack *st, struct tcb *t);
+void tcp_fastopen_syn_again(struct stack *st, struct tcb *t);
+/* listen.c */
+void tcp_synack_again(struct stack *st, struct tcp_syn *r);
 
 /* syncookie.c */
 #define TCP_SYN_SEEN (1u << 18)

@@ -281,7 +281,7 @@ static int do_inbound(struct run *r, const struct event *e)
 		}
 		if (e->seg.len > 1460 && e->seg.kind == SEG_TCP && e->seg.len > sizeof(data) - 120)
 			return bad(r, e->line, "inbound segment too long");
-		pattern_fill(data, e->seg.len, e->seg.kind == SEG_TCP ? s.seq - p->remote_isn : 1);
+		pattern_fill(data, e->seg.len, e->seg.kind == SEG_TCP ? s.seq + !!(s.flags & TH_SYN) - p->remote_isn : 1);
 		s.data = data;
 		s.len = e->seg.len;
 		s.tos = e->seg.tos;

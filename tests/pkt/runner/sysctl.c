@@ -57,7 +57,7 @@ static const struct setting {
 	{ "tcp_moderate_rcvbuf", 0, 0, 0, 0, " 1 " },
 	{ "tcp_mtu_probing", 0, 0, 0, 0, " 0 " },
 	{ "tcp_syncookies", F(syncookies), 1, 0, NULL },
-	{ "tcp_fastopen", 0, 0, 0, 0, " 0 " },
+	{ "tcp_fastopen", F(fastopen), 1, 0, NULL },
 	{ "tcp_abort_on_overflow", 0, 0, 0, 0, " 0 " },
 	{ "tcp_stdurg", 0, 0, 0, 0, " 0 " },
 	{ "tcp_rfc1337", 0, 0, 0, 0, " 0 " },

@@ -1,0 +1,86 @@
+/* fastopen.c - TCP Fast Open, the server's side (RFC 7413 §4.1, §4.2): data in a SYN reaches the application before the handshake ends. Called by listen.c for
+ * SYNs, slow.c and conn.c for the connections made of them; owner of the stack. Off unless the configuration and the listener (TCP_FASTOPEN) say so.
+ *
+ * A cookie is a keyed hash of the peer's address; the key changes with each period, and the one before counts as well (§4.1.2), so no state is
+ * kept and all stacks agree. A SYN with a valid cookie makes the connection at once. Its SYN record lives on beside it as the owner of the SYN-ACK: the
+ * record's timer repeats it, until an ACK of ours comes (tcp_fastopen_acked()) or the connection is gone. TCP_SLOW_TFO marks such a connection.
+ *
+ * DEVIATION(RFC 7413 §5.1): connections that are reset before they are acknowledged leave the count of pending ones at once, not after a
+ * while; what they can cost stays bounded by TCP_FASTOPEN's queue length.
+ * DEVIATION(RFC 7413 §4.2.1): no client: connect() with data is refused as Linux refuses it when tcp_fastopen's bit 0 is clear.
+ */
+#include "tcp/tcp_int.h"
+
+#include "base/siphash.h"
+
+#define SERVER 2u /* bit of tcp_conf.fastopen, as Linux's sysctl */
+#define KEY_PERIOD_US (3600ull * US_PER_S)
+
+_Static_assert(TCP_FO_COOKIE >= 4 && TCP_FO_COOKIE <= 16, "RFC 7413 §4.1.1");
+
+static void cookie_of(const struct stack *st, const struct ip_addr *laddr, const struct ip_addr *raddr, uint64_t period,
+		      uint8_t cookie[TCP_FO_COOKIE])
+{
+	struct {
+		struct ip_addr laddr, raddr;
+		uint64_t period, what;
+	} in = { *laddr, *raddr, period, 0x7f0 };
+	uint64_t h = siphash24(st->secret, &in, sizeof(in));
+
+	memcpy(cookie, &h, TCP_FO_COOKIE);
+}
+
+enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struct tcp_seg *g, uint8_t fresh[TCP_FO_COOKIE])
+{
+	uint64_t period = st->now_us / KEY_PERIOD_US;
+	uint8_t old[TCP_FO_COOKIE];
+
+	if (!(g->o.has & TCP_OPT_FO) || !(st->tcp->conf.fastopen & SERVER) ||
+	    atomic_load_explicit(&l->tcb.tfo_qlen, memory_order_relaxed) >= l->opt.fastopen_qlen)
+		return TCP_FO_NONE;
+	cookie_of(st, g->dst, g->src, period, fresh);
+	if (g->o.fo_len == TCP_FO_COOKIE) {
+		if (!memcmp(g->o.fo, fresh, TCP_FO_COOKIE))
+			return TCP_FO_VALID;
+		cookie_of(st, g->dst, g->src, period - 1, old);
+		if (!memcmp(g->o.fo, old, TCP_FO_COOKIE))
+			return TCP_FO_VALID_OLD;
+	}
+	return TCP_FO_GRANT;
+}
+
+static struct tcp_syn *record_of(struct stack *st, const struct tcb *t)
+{
+	struct tcp_key *k = tcp_table_find(&st->tcp->syns, t->hash, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
+
+	return k ? container_of(k, struct tcp_syn, key) : NULL;
+}
+
+void tcp_fastopen_acked(struct stack *st, struct tcb *t)
+{
+	struct tcp_syn *r = record_of(st, t);
+
+	t->slow &= ~TCP_SLOW_TFO;
+	if (!r)
+		return;
+	if (r->retries == 0)
+		tcp_rtt_sample(st, t, MAX(st->now_us - r->sent_us, 1u));
+	tcp_syn_free(st, r);
+}
+
+void tcp_fastopen_gone(struct stack *st, struct tcb *t)
+{
+	struct tcp_syn *r = record_of(st, t);
+
+	t->slow &= ~TCP_SLOW_TFO;
+	if (r)
+		tcp_syn_free(st, r);
+}
+
+void tcp_fastopen_syn_again(struct stack *st, struct tcb *t)
+{
+	struct tcp_syn *r = record_of(st, t);
+
+	if (r)
+		tcp_synack_again(st, r);
+}
