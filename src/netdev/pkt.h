@@ -38,10 +38,11 @@ static force_inline struct rte_mbuf *pkt_of_node(struct inbox_node *n)
 
 /* Private area of every mbuf: bookkeeping of a sent segment, for the retransmission queue. */
 struct pkt_tx {
-	uint64_t first_sent_us;
-	uint64_t delivered;	 /* delivery-rate sample: connection's delivered bytes when this was sent */
-	uint64_t delivered_us;
-	uint32_t end_seq;	 /* seq + len (+1 with FIN) */
+	/* delivery-rate sample (tcp/rate.h), as the connection stood when this was last sent */
+	uint64_t delivered;	 /* bytes delivered */
+	uint64_t delivered_us;	 /* when they were; 0: this was sampled already */
+	uint32_t delivered_ce;	 /* of them, reported as CE-marked */
+	uint32_t first_tx_us;	 /* low half of the time when the flight began that its sample will span */
 	uint8_t flags;		 /* PKT_TX_* , see tcp/tcp_int.h */
 	uint8_t retrans;	 /* times retransmitted */
 	uint8_t pad[2];

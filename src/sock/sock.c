@@ -24,8 +24,7 @@ static void opts_defaults(struct sock_opts *o)
 	o->keep_intvl_s = 75;
 	o->linger2_s = 60;
 	o->rcvlowat = LOWAT_DEFAULT;
-	o->max_pacing_rate = UINT32_MAX;
-	memcpy(o->congestion, "cubic", 6);
+	o->max_pacing_rate = UINT64_MAX;
 }
 
 /* Fields that every new life needs; port_next and listen_next stay: a look-up without a lock may stand on the object. */

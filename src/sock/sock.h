@@ -47,6 +47,7 @@
 
 /* Options that the engine reads. [stack] after boot of the socket: changed by SOCK_OP_SETOPT calls only. */
 struct sock_opts {
+	uint64_t max_pacing_rate; /* bytes per second; UINT64_MAX: none */
 	uint8_t nodelay, cork, quickack, keepalive;
 	uint8_t reuseaddr, reuseport, v6only, broadcast;
 	uint8_t linger_on, oobinline, ttl, tos;
@@ -66,9 +67,8 @@ struct sock_opts {
 	uint32_t mark, priority;
 	uint32_t mc_if_be;
 	uint32_t fastopen_qlen; /* TCP_FASTOPEN: connections made of SYNs that may wait for their ACK, 0: none */
-	uint32_t max_pacing_rate;
 	uint32_t busy_poll;
-	char congestion[16];
+	char congestion[16]; /* "": the configuration's */
 };
 
 /* Linux's socket->state, which decides what a repeated connect() says. */
@@ -143,7 +143,7 @@ struct sock {
 _Static_assert(offsetof(struct sock, rx_head) == 64, "line 0: what readiness and a reader look at first");
 _Static_assert(offsetof(struct sock, tx_in) == 128, "line 1: receiving");
 _Static_assert(offsetof(struct sock, cmd_bits) == 192, "line 2: sending");
-_Static_assert(sizeof(struct sock) <= 1216, "an idle connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct sock) <= 1280, "an idle connection costs about a kilobyte all told");
 
 static force_inline struct sock *sock_of_tcb(const struct tcb *t)
 {

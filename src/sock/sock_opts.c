@@ -685,7 +685,8 @@ static int set_congestion(struct stack *st, struct sock *s, const struct value *
 }
 static int get_congestion(struct stack *st, struct sock *s, char *out)
 {
-	memcpy(out, s->opt.congestion, sizeof(s->opt.congestion));
+	memset(out, 0, sizeof(s->opt.congestion));
+	snprintf(out, sizeof(s->opt.congestion), "%s", s->opt.congestion[0] ? s->opt.congestion : tcp_cc_default_name(st));
 	return sizeof(s->opt.congestion);
 }
 
@@ -722,6 +723,24 @@ static int set_join6(struct stack *st, struct sock *s, const struct value *v)
 	return s->type == SOCK_STREAM ? -EPROTO : -ENODEV;
 }
 
+/* Bytes per second; all ones in either width: no limit. As Linux, an int or a 64-bit value by the length given. */
+static int set_max_pacing_rate(struct stack *st, struct sock *s, const struct value *v)
+{
+	uint64_t rate;
+
+	if (v->len >= sizeof(rate))
+		memcpy(&rate, v->p, sizeof(rate));
+	else
+		rate = v->i == -1 ? UINT64_MAX : (uint32_t)v->i;
+	s->opt.max_pacing_rate = rate;
+	return 0;
+}
+static int get_max_pacing_rate(struct stack *st, struct sock *s, char *out)
+{
+	memcpy(out, &s->opt.max_pacing_rate, sizeof(s->opt.max_pacing_rate));
+	return sizeof(s->opt.max_pacing_rate);
+}
+
 /* --- the table --- */
 
 #define FIELD(f) .offset = offsetof(struct sock_opts, f), .width = sizeof(((struct sock_opts *)0)->f)
@@ -735,6 +754,7 @@ static int set_join6(struct stack *st, struct sock *s, const struct value *v)
 static const struct option options[] = {
 	FLAG(L_SOCKET, SO_REUSEADDR, reuseaddr, OPT_ANYTIME),
 	FLAG(L_SOCKET, SO_REUSEPORT, reuseport, OPT_ANYTIME),
+	FN(L_SOCKET, SO_MAX_PACING_RATE, set_max_pacing_rate, get_max_pacing_rate, OPT_ENGINE),
 	RO(L_SOCKET, SO_TYPE, get_type, 0),
 	RO(L_SOCKET, SO_DOMAIN, get_domain, 0),
 	RO(L_SOCKET, SO_PROTOCOL, get_protocol, 0),
@@ -864,7 +884,8 @@ static bool takes_int(const struct option *o)
 	/* those whose value is a structure or a string look at the bytes themselves */
 	return o->width != 0 || (o->min != INT_MIN && o->set) || o->set == set_rcvbuf || o->set == set_sndbuf ||
 	       o->set == set_rcvbufforce || o->set == set_sndbufforce || o->set == set_rcvlowat || o->set == set_timestamp ||
-	       o->set == set_timestampns || o->set == set_maxseg || o->set == set_linger2 || o->set == set_quickack;
+	       o->set == set_timestampns || o->set == set_maxseg || o->set == set_linger2 || o->set == set_quickack ||
+	       o->set == set_max_pacing_rate;
 }
 
 /* On the owner, or by the calling thread while the engine does not know the socket. */
@@ -975,6 +996,12 @@ int sock_getopt(struct sock *s, int level, int name, void *val, socklen_t *len, 
 			*len = 1;
 			return 0;
 		}
+	}
+	if (o->get == get_max_pacing_rate && *len < sizeof(uint64_t)) {
+		uint64_t rate;
+
+		memcpy(&rate, value, sizeof(rate));
+		n = put_int(value, (int)(uint32_t)MIN(rate, UINT32_MAX));
 	}
 	if (o->get == get_bindtodevice && n && *len < (socklen_t)n)
 		return -EINVAL;

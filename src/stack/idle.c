@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define TICK_US 1000
+#define KEEPER_NAP_US 50	/* shortest pause between two looks of the ticking keeper */
 #define IDLE_TICKS 20		/* quiet ticks before the keeper sleeps for real */
 #define HOUSEKEEPING_US 1000000
 #define NO_FD_SLEEP_US 1000	/* longest sleep on a device without a descriptor, or while one is missing */
@@ -387,6 +388,19 @@ static bool keeper_tick(struct thread_rec *self, uint32_t *seen)
 	return active;
 }
 
+/* The tick, or the next timer of a stack, when that comes sooner: frames of a paced connection are less than a millisecond apart. */
+static uint64_t keeper_next_look(uint64_t now_us)
+{
+	uint64_t next = now_us + TICK_US;
+
+	for (uint32_t i = 0; i < gz->nb_stacks; i++) {
+		uint64_t timer = atomic_load_explicit(&gz->stacks[i].next_timer_us, memory_order_relaxed);
+
+		next = MIN(next, timer);
+	}
+	return MAX(next, now_us + KEEPER_NAP_US);
+}
+
 static void keeper_sleep(struct thread_rec *self)
 {
 	struct sleep_set set = { .n = 0 };
@@ -454,7 +468,7 @@ static void *keeper_main(void *arg)
 		}
 		quiet = keeper_tick(self, seen) ? 0 : quiet + 1;
 		if (quiet < IDLE_TICKS) {
-			if (sleep_poll(&poke, 1, now_us, now_us + TICK_US) > 0)
+			if (sleep_poll(&poke, 1, now_us, keeper_next_look(now_us)) > 0)
 				eventfd_drain(gz->keeper_fd);
 		} else {
 			keeper_sleep(self);

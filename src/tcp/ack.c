@@ -2,12 +2,16 @@
  * §3.10.7.4, RFC 5681, RFC 6298, RFC 7323 §4). Called by input.c (predicted) and slow.c; calls sack, recovery, the congestion
  * control and sock. Owner of the stack.
  */
+#include "tcp/pace.h"
+#include "tcp/rate.h"
 #include "tcp/tcp_int.h"
 
-/* Frees what `ack` covers. simple: no mbuf carries marks of the scoreboard and no hint is set. */
+/* Frees what `ack` covers. simple: no mbuf carries marks of the scoreboard and no hint is set, so that they were delivered as they were sent. */
 static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t ack, struct tcp_ack *a, bool simple)
 {
 	struct rte_mbuf *m = t->sq_head;
+	struct pkt_tx last = { .delivered_us = 0 };
+	uint64_t last_us = 0;
 
 	while (m && m != t->sq_next) {
 		struct pkt_meta *p = pkt_meta(m);
@@ -32,41 +36,50 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 			prefetch(pkt_meta(next));
 		if (unlikely(x->flags & PKT_TX_EVER_REXMIT)) {
 			a->rexmit_acked = true;
+			tcp_rate_delivered(t, a, x, p->time_us);
 		} else if (simple || !(x->flags & PKT_TX_SACKED)) {
 			if (!a->sent_us)
 				a->sent_us = p->time_us;
+			a->last_sent_us = p->time_us;
+			if (!simple)
+				tcp_rate_delivered(t, a, x, p->time_us);
 		}
-		/* the newest delivered segment makes the rate sample */
-		if (simple || !(x->flags & PKT_TX_SACKED)) {
+		if (simple || !(x->flags & PKT_TX_SACKED))
 			t->delivered += p->len;
-			if (x->delivered >= a->rs.prior_delivered) {
-				a->rs.prior_delivered = x->delivered;
-				a->rs.interval_us = st->now_us - x->delivered_us;
-			}
+		if (simple) {
+			last.delivered = x->delivered;
+			last.delivered_us = x->delivered_us;
+			last.delivered_ce = x->delivered_ce;
+			last.first_tx_us = x->first_tx_us;
+			last.flags = x->flags;
+			last_us = p->time_us;
 		}
 		if (!simple)
 			tcp_scoreboard_forget(t, m);
 		rte_pktmbuf_free_seg(m);
 		m = next;
 	}
+	if (simple)
+		tcp_rate_delivered(t, a, &last, last_us);
 	t->sq_head = m;
 	if (!m)
 		t->sq_tail = NULL;
 }
 
 /* RFC 6298 §3, §4, once per round trip; Karn's rule: never from a retransmitted segment, unless timestamps tell (RFC 7323 §4.1). */
-static force_inline void take_rtt(struct stack *st, struct tcb *t, const struct tcp_ack *a, uint32_t ack, uint32_t tsecr)
+static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t ack, uint32_t tsecr)
 {
 	uint64_t rtt;
 
-	if (likely(a->sent_us && !a->rexmit_acked))
+	if (likely(a->sent_us && !a->rexmit_acked)) {
 		rtt = MAX(st->now_us - a->sent_us, 1u);
-	else if (tsecr && (t->opts & TCP_OPT_TS) && a->acked_data && seq_diff(tcp_ts_now(st, t), tsecr) >= 0)
+		a->rs.rtt_us = (uint32_t)MIN(MAX(st->now_us - a->last_sent_us, 1u), UINT32_MAX);
+	} else if (tsecr && (t->opts & TCP_OPT_TS) && a->acked_data && seq_diff(tcp_ts_now(st, t), tsecr) >= 0) {
 		rtt = MAX((uint64_t)(tcp_ts_now(st, t) - tsecr) * 1000, 1000u);
-	else
+		a->rs.rtt_us = (uint32_t)rtt;
+	} else {
 		return;
-	if (rtt < t->min_rtt_us || !t->min_rtt_us)
-		t->min_rtt_us = (uint32_t)MIN(rtt, UINT32_MAX);
+	}
 	if (seq_ge(ack, t->rtt_seq)) {
 		tcp_rtt_sample(st, t, rtt);
 		t->rtt_seq = t->snd_nxt;
@@ -81,11 +94,12 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 	a->acked_data = a->acked - (t->fin_sent && ack == t->snd_end + 1);
 	clean_queue(st, t, ack, a, simple);
 	t->snd_una = ack;
-	t->delivered_us = st->now_us;
 	take_rtt(st, t, a, ack, tsecr);
 	/* RFC 6298 §5.2, §5.3; §5.7: back-off ends with the first new acknowledgement */
-	t->backoff = 0;
-	t->rexmit_since_us = 0;
+	if (unlikely(t->backoff)) {
+		t->backoff = 0;
+		t->rexmit_since_us = 0;
+	}
 	t->probes = 0;
 	if (t->snd_nxt == ack)
 		tcp_deadline_clear(t, TCP_AT_REXMIT);
@@ -103,25 +117,44 @@ static force_inline bool cwnd_was_limit(const struct tcb *t, const struct tcp_ac
 	return t->cwnd_limited || a->rs.prior_pipe + t->mss > t->cwnd;
 }
 
+/* Algorithms that model the path see every ACK. */
+static cold_path void tell_rate(struct stack *st, struct tcb *t, struct tcp_ack *a)
+{
+	struct tcp_rate_sample *rs = &a->rs;
+
+	rs->acked = a->acked_data;
+	rs->sacked = a->sacked;
+	rs->lost = t->lost_bytes - a->prior_lost;
+	/* Linux's guess: nothing but this less than a segment was delivered since it was sent */
+	rs->is_ack_delayed = rs->acked && rs->acked < t->mss && rs->delivered == rs->acked && !a->sacked && t->ca_state == TCP_CA_OPEN &&
+			     !t->sacked_out;
+	t->cc->on_rate(st, t, rs);
+	if (t->cc->owns_cwnd)
+		tcp_sndbuf_tune(st, t);
+}
+
 /* in_recovery: also for the ACK that ended it (RFC 5681 §3.2 step 6 sets cwnd, no growth on top). */
 static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, bool in_recovery)
 {
-	a->rs.acked = a->acked_data;
-	a->rs.sacked = a->sacked;
-	a->rs.delivered = t->delivered - a->rs.prior_delivered;
-	if (a->sent_us)
-		a->rs.rtt_us = MAX(st->now_us - a->sent_us, 1u);
+	uint32_t rtt = a->rs.rtt_us;
+
+	if (likely(rtt) && (rtt < t->min_rtt_us || !t->min_rtt_us))
+		t->min_rtt_us = rtt;
+	tcp_rate_gen(st, t, a);
 	if (unlikely(t->cc->on_rate))
-		t->cc->on_rate(st, t, &a->rs);
+		tell_rate(st, t, a);
 	if (a->acked_data && !in_recovery && cwnd_was_limit(t, a)) {
-		t->cc->on_ack(st, t, a->acked_data, &a->rs);
+		if (likely(t->cc->on_ack != NULL))
+			t->cc->on_ack(st, t, a->acked_data, &a->rs);
 		tcp_sndbuf_tune(st, t);
 	}
+	if (unlikely(t->paced))
+		tcp_pace_update(t);
 }
 
 void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 {
-	struct tcp_ack a = { .rs.prior_pipe = tcp_pipe(t) };
+	struct tcp_ack a = { .rs.prior_pipe = tcp_pipe(t), .prior_delivered = t->delivered, .prior_lost = t->lost_bytes };
 
 	advance(st, t, ack, &a, tsecr, true);
 	congestion(st, t, &a, false);
@@ -146,7 +179,12 @@ void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack,
 
 bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 {
-	struct tcp_ack a = { .prior_una = t->snd_una, .rs.prior_pipe = tcp_pipe(t) };
+	struct tcp_ack a = {
+		.prior_una = t->snd_una,
+		.prior_delivered = t->delivered,
+		.prior_lost = t->lost_bytes,
+		.rs.prior_pipe = tcp_pipe(t),
+	};
 	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
 	uint32_t old_wnd = t->snd_wnd;
 	uint8_t was = t->ca_state;
@@ -184,6 +222,8 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		advance(st, t, g->ack, &a, tsecr, false);
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))
 		tcp_sack_input(st, t, &g->o, g->ack, &a);
+	if (a.sack_last_us)
+		a.rs.rtt_us = (uint32_t)MIN(MAX(st->now_us - a.sack_last_us, 1u), UINT32_MAX);
 	if (unlikely(t->marks & TCP_MARK_URG) && seq_ge(t->snd_una, t->snd_up))
 		t->marks &= (uint8_t)~TCP_MARK_URG;
 	if (a.acked || a.sacked || a.dup || a.dsack || a.ece)

@@ -1,12 +1,11 @@
 /* cc.c - the list of congestion controls. Called when a connection starts and by TCP_CONGESTION. */
 #include "tcp/cc.h"
+#include "tcp/tcp_int.h"
 
-static const struct tcp_cc_ops *const all[] = { &tcp_cc_cubic, &tcp_cc_newreno };
+static const struct tcp_cc_ops *const all[] = { &tcp_cc_cubic, &tcp_cc_newreno, &tcp_cc_bbr, &tcp_cc_dctcp };
 
 const struct tcp_cc_ops *tcp_cc_find(const char *name)
 {
-	if (!name[0])
-		return all[0];
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
 		if (strcmp(all[i]->name, name) == 0)
 			return all[i];
@@ -17,4 +16,9 @@ const struct tcp_cc_ops *tcp_cc_find(const char *name)
 const char *tcp_cc_name(unsigned i)
 {
 	return i < ARRAY_SIZE(all) ? all[i]->name : NULL;
+}
+
+const char *tcp_cc_default_name(const struct stack *st)
+{
+	return (st->tcp ? st->tcp->conf.cc : all[0])->name;
 }

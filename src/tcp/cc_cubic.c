@@ -3,7 +3,7 @@
  *
  *   W_cubic(t) = C (t - K)^3 + W_max        K = cbrt((W_max - cwnd_epoch) / C)        (all in segments)
  */
-#include "tcp/cc.h"
+#include "tcp/hystart.h"
 #include "tcp/tcp_int.h"
 
 #define CUBIC_C 0.4
@@ -19,6 +19,7 @@ struct cubic {
 	uint64_t epoch_us; /* start of this congestion avoidance stage; 0: none */
 	uint32_t cwnd_prior; /* cwnd before the last reduction */
 	uint32_t w_max_undo;
+	struct hystart hystart;
 };
 _Static_assert(sizeof(struct cubic) <= TCP_CC_PRIV_BYTES, "fits the TCB");
 
@@ -47,6 +48,7 @@ static void cubic_init(struct stack *st, struct tcb *t)
 {
 	(void)st;
 	memset(priv(t), 0, sizeof(struct cubic));
+	hystart_init(t, &priv(t)->hystart);
 }
 
 /* §4.2, §4.8: a stage begins at the first ACK in congestion avoidance. */
@@ -71,9 +73,8 @@ static void cubic_on_ack(struct stack *st, struct tcb *t, uint32_t acked, const 
 	struct cubic *p = priv(t);
 	double mss = t->mss, cwnd, time, d, target, w_cubic, alpha;
 
-	(void)rs;
 	if (t->cwnd < t->ssthresh) {
-		acked = tcp_cc_slow_start(t, acked);
+		acked = hystart_on_ack(t, &p->hystart, acked, rs);
 		if (!acked)
 			return;
 	}
@@ -105,13 +106,14 @@ static void cubic_on_ack(struct stack *st, struct tcb *t, uint32_t acked, const 
 	}
 }
 
-static uint32_t cubic_on_loss(struct stack *st, struct tcb *t)
+static uint32_t cubic_ssthresh(struct stack *st, struct tcb *t)
 {
 	struct cubic *p = priv(t);
 	double cwnd = t->cwnd, flight = t->snd_nxt - t->snd_una, ssthresh;
 
 	(void)st;
 	p->epoch_us = 0;
+	p->hystart.off = true; /* RFC 9406 §4.2: a loss ends it */
 	p->w_max_undo = (uint32_t)p->w_max;
 	p->cwnd_prior = t->cwnd;
 	/* §4.7 fast convergence: a window that shrinks from loss to loss leaves room for newcomers */
@@ -131,7 +133,7 @@ static void cubic_on_undo(struct stack *st, struct tcb *t)
 	p->epoch_us = 0;
 }
 
-static void cubic_on_idle(struct stack *st, struct tcb *t, uint64_t idle_us)
+static void cubic_on_tx_start(struct stack *st, struct tcb *t, uint64_t idle_us)
 {
 	struct cubic *p = priv(t);
 
@@ -145,7 +147,7 @@ const struct tcp_cc_ops tcp_cc_cubic = {
 	.name = "cubic",
 	.init = cubic_init,
 	.on_ack = cubic_on_ack,
-	.on_loss = cubic_on_loss,
+	.ssthresh = cubic_ssthresh,
 	.on_undo = cubic_on_undo,
-	.on_idle = cubic_on_idle,
+	.on_tx_start = cubic_on_tx_start,
 };

@@ -1,10 +1,11 @@
 /* cc_newreno.c - NewReno: RFC 5681 §3.1 growth with byte counting (RFC 3465), half of the flight at a loss. The recovery itself (RFC 6582,
  * RFC 6675) is recovery.c's. Named "reno" as Linux names it. */
-#include "tcp/cc.h"
+#include "tcp/hystart.h"
 #include "tcp/tcp_int.h"
 
 struct newreno {
 	uint32_t credit; /* bytes acknowledged towards the next segment of growth */
+	struct hystart hystart;
 };
 _Static_assert(sizeof(struct newreno) <= TCP_CC_PRIV_BYTES, "fits the TCB");
 
@@ -17,6 +18,7 @@ static void newreno_init(struct stack *st, struct tcb *t)
 {
 	(void)st;
 	priv(t)->credit = 0;
+	hystart_init(t, &priv(t)->hystart);
 }
 
 static void newreno_on_ack(struct stack *st, struct tcb *t, uint32_t acked, const struct tcp_rate_sample *rs)
@@ -24,9 +26,8 @@ static void newreno_on_ack(struct stack *st, struct tcb *t, uint32_t acked, cons
 	struct newreno *p = priv(t);
 
 	(void)st;
-	(void)rs;
 	if (t->cwnd < t->ssthresh) {
-		acked = tcp_cc_slow_start(t, acked);
+		acked = hystart_on_ack(t, &p->hystart, acked, rs);
 		if (!acked)
 			return;
 	}
@@ -39,12 +40,13 @@ static void newreno_on_ack(struct stack *st, struct tcb *t, uint32_t acked, cons
 }
 
 /* RFC 5681 §3.1 equation (4): half of what is in flight, two segments at least */
-static uint32_t newreno_on_loss(struct stack *st, struct tcb *t)
+static uint32_t newreno_ssthresh(struct stack *st, struct tcb *t)
 {
 	uint32_t flight = t->snd_nxt - t->snd_una;
 
 	(void)st;
 	priv(t)->credit = 0;
+	priv(t)->hystart.off = true;
 	return MAX(flight / 2, TCP_CWND_MIN_SEGS * t->mss);
 }
 
@@ -52,5 +54,5 @@ const struct tcp_cc_ops tcp_cc_newreno = {
 	.name = "reno",
 	.init = newreno_init,
 	.on_ack = newreno_on_ack,
-	.on_loss = newreno_on_loss,
+	.ssthresh = newreno_ssthresh,
 };

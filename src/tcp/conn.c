@@ -2,6 +2,8 @@
  * turned into calls) and by the other files here; owner of the stack. RFC 9293 §3.10.1-3.10.6, §3.6.
  */
 #include "sock/ports.h"
+#include "tcp/pace.h"
+#include "tcp/rate.h"
 #include "tcp/tcp_int.h"
 
 #include <netinet/tcp.h>
@@ -40,6 +42,8 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.synack_retries = TCP_SYNACK_RETRIES,
 		.syncookies = 1,
 		.ecn = 2,
+		.iw_segs = TCP_IW_SEGS,
+		.cc = &tcp_cc_cubic,
 		.timestamps = true,
 		.sack = true,
 		.wscale = true,
@@ -78,6 +82,13 @@ void tcp_state_destroy(struct stack *st)
 	st->tcp = NULL;
 }
 
+static const struct tcp_cc_ops *cc_of(const struct stack *st, const struct sock *s)
+{
+	const struct tcp_cc_ops *cc = s->opt.congestion[0] ? tcp_cc_find(s->opt.congestion) : NULL;
+
+	return cc ? cc : st->tcp->conf.cc;
+}
+
 void tcp_tcb_init(struct stack *st, struct tcb *t)
 {
 	memset(t, 0, sizeof(*t));
@@ -93,9 +104,7 @@ void tcp_tcb_init(struct stack *st, struct tcb *t)
 	t->reordering = 3;
 	t->ssthresh = TCP_SSTHRESH_INF;
 	t->last_rcv_ms = tcp_now_ms(st);
-	t->cc = tcp_cc_find(sock_of_tcb(t)->opt.congestion);
-	if (!t->cc)
-		t->cc = tcp_cc_find("");
+	t->cc = cc_of(st, sock_of_tcb(t));
 }
 
 void tcp_tcb_insert(struct stack *st, struct tcb *t)
@@ -142,7 +151,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	t->backoff = 0;
 	t->rexmit_since_us = 0;
 	tcp_set_mss(st, t);
-	t->cwnd = MIN(TCP_IW_SEGS * (uint32_t)t->mss, TCP_CWND_MAX); /* RFC 6928 §2 */
+	t->cwnd = tcp_initial_cwnd(st, t); /* RFC 6928 §2 */
 	/* RFC 6298 §5.7 and RFC 5681 §3.1: after a lost SYN and without a sample be careful */
 	if (t->syn_retrans && !t->srtt_us) {
 		t->rto_us = TCP_RTO_FALLBACK_US;
@@ -159,6 +168,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	t->quick = TCP_QUICK_MAX;
 	if (t->cc->init)
 		t->cc->init(st, t);
+	tcp_pace_init(st, t);
 	/* shut down for sending while the handshake was under way */
 	tcp_set_state(t, t->fin_queued ? TCPS_FIN_WAIT_1 : TCPS_ESTABLISHED);
 	if (t->opts & TCP_OPT_ECN)
@@ -276,6 +286,7 @@ void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first)
 		}
 		return;
 	}
+	tcp_rate_check_app_limited(t);
 	tcp_sendq_append(st, t, first);
 	if (t->state >= TCPS_ESTABLISHED)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
@@ -351,21 +362,24 @@ void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us)
 void tcp_on_option(struct stack *st, struct tcb *t, int optname)
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
-	const struct tcp_cc_ops *cc = tcp_cc_find(o->congestion);
+	const struct tcp_cc_ops *cc = cc_of(st, sock_of_tcb(t));
 
 	if (optname == TCP_QUICKACK) {
 		/* as Linux: not for ever, but as at the start of a connection */
 		t->quick = o->quickack ? TCP_QUICK_MAX : 0;
 		t->pingpong = !o->quickack;
 	}
-	if (cc && cc != t->cc) {
+	if (t->state < TCPS_ESTABLISHED) {
+		t->cc = cc; /* init comes with the end of the handshake */
+		return;
+	}
+	if (cc != t->cc) {
 		t->cc = cc;
 		memset(t->cc_priv, 0, sizeof(t->cc_priv));
 		if (cc->init)
 			cc->init(st, t);
 	}
-	if (t->state < TCPS_ESTABLISHED)
-		return;
+	tcp_pace_init(st, t);
 	if (o->maxseg && o->maxseg < t->mss)
 		tcp_set_mss(st, t);
 	tcp_keepalive_restart(st, t);

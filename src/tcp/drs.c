@@ -118,9 +118,9 @@ void tcp_drs_on_data(struct stack *st, struct tcb *t)
 void tcp_sndbuf_tune(struct stack *st, struct tcb *t)
 {
 	struct sock *s = sock_of_tcb(t);
-	uint32_t want = MIN(2 * t->cwnd, st->tcp->conf.sndbuf_max);
+	uint32_t want = MIN((t->cc->owns_cwnd ? 3 : 2) * t->cwnd, st->tcp->conf.sndbuf_max);
 
-	/* one window in flight and one ready behind it */
+	/* one window in flight and one ready behind it; Linux: a third for BBR, whose window may double in recovery */
 	if (unlikely(want > atomic_load_explicit(&s->sndbuf, memory_order_relaxed)) && !s->opt.sndbuf_fixed)
 		atomic_store_explicit(&s->sndbuf, want, memory_order_relaxed);
 }

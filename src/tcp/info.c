@@ -1,5 +1,6 @@
 /* info.c - what a connection tells about itself: tcp_info as Linux fills it, names of states. Called by sock and ctl through calls; owner of
  * the stack. */
+#include "tcp/pace.h"
 #include "tcp/tcp_int.h"
 
 #include <linux/tcp.h>
@@ -84,9 +85,10 @@ void tcp_get_info(struct stack *st, const struct tcb *t, struct tcp_info *out)
 	out->tcpi_rcv_rtt = t->drs_rtt_us;
 	out->tcpi_rcv_space = t->drs_space;
 	out->tcpi_total_retrans = t->total_rexmit;
-	out->tcpi_max_pacing_rate = UINT64_MAX;
-	if (t->srtt_us)
-		out->tcpi_pacing_rate = (uint64_t)t->cwnd * US_PER_S / t->srtt_us * (t->cwnd < t->ssthresh ? 2 : 1);
+	out->tcpi_max_pacing_rate = s->opt.max_pacing_rate;
+	out->tcpi_pacing_rate = tcp_pacing_rate(t);
+	out->tcpi_delivery_rate = tcp_delivery_rate(t);
+	out->tcpi_delivery_rate_app_limited = t->rate_app_limited;
 	out->tcpi_bytes_acked = atomic_load_explicit(&s->tx_acked, memory_order_relaxed);
 	out->tcpi_bytes_received = atomic_load_explicit(&s->rx_written, memory_order_relaxed);
 	out->tcpi_segs_out = t->segs_out;

@@ -4,6 +4,8 @@
  * Headers are written in front of the data in its own mbuf when nobody else holds it (refcnt 1); then the queue keeps one reference and
  * the device gets another. Otherwise, and when a segment is made of several mbufs that the device cannot chain, it is copied.
  */
+#include "tcp/pace.h"
+#include "tcp/rate.h"
 #include "tcp/tcp_int.h"
 
 #define TTL_DEFAULT 64u
@@ -307,6 +309,8 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		/* a window that shrank holds back all but the first */
 		if (seq_ge(seq, t->snd_una + t->snd_wnd) && seq != t->snd_una)
 			return;
+		if (!force && !tcp_pace_may_send(st, t))
+			return;
 		force = false;
 		total = gather(st, t, m, t->mss, UINT32_MAX, true, &count);
 		if (!total)
@@ -317,12 +321,9 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		for (unsigned i = 0; i < count; i++) {
 			struct pkt_tx *x = pkt_tx(m);
 
-			x->flags |= PKT_TX_REXMIT | PKT_TX_EVER_REXMIT;
 			if (x->retrans < 255)
 				x->retrans++;
-			x->delivered = t->delivered;
-			x->delivered_us = t->delivered_us;
-			pkt_meta(m)->time_us = st->now_us;
+			tcp_rate_sent(st, t, m, (x->flags & ~PKT_TX_APP_LIMITED) | PKT_TX_REXMIT | PKT_TX_EVER_REXMIT);
 			m = tcp_sendq_next(m);
 		}
 		t->rexmit_out += total;
@@ -345,6 +346,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		st->mib.tcp_retran_seg++;
 		t->last_snd_us = st->now_us;
 		emit(st, t, f, seq, total, flags, 0);
+		tcp_pace_sent(st, t, total);
 		retransmit_timer_if_idle(st, t);
 	}
 }
@@ -387,11 +389,15 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			t->cwnd_limited = 1;
 			break;
 		}
+		if (unlikely(!tcp_pace_may_send(st, t)))
+			break;
 		if (limit >= mss) {
 			/* the device would copy one urgent pointer, one CWR into all segments */
 			uint32_t most = nd->tso_max_bytes && likely(!(t->marks & (TCP_MARK_URG | TCP_MARK_CWR))) ?
 						MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
 
+			if (unlikely(t->paced))
+				most = MIN(most, t->pace_left);
 			limit = MIN(limit, MAX(room, mss));
 			limit = MIN(limit, MAX(most, mss));
 			if (limit > mss) {
@@ -411,21 +417,14 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		f = frame_of(st, first, count, total);
 		if (unlikely(!f))
 			break;
+		if (!tcp_in_flight(t)) {
+			tcp_rate_flight_begins(st, t);
+			t->rtt_seq = seq; /* the next ACK of new data is a sample */
+		}
 		m = first;
 		for (unsigned i = 0; i < count; i++) {
-			struct pkt_tx *x = pkt_tx(m);
-
-			x->flags = PKT_TX_SENT;
-			x->delivered = t->delivered;
-			x->delivered_us = t->delivered_us;
-			x->first_sent_us = st->now_us;
-			pkt_meta(m)->time_us = st->now_us;
+			tcp_rate_sent(st, t, m, PKT_TX_SENT);
 			m = tcp_sendq_next(m);
-		}
-		/* tcp_rate: an idle connection's sample starts now */
-		if (!tcp_in_flight(t)) {
-			t->delivered_us = st->now_us;
-			t->rtt_seq = seq; /* the next ACK of new data is a sample */
 		}
 		t->sq_next = m;
 		t->snd_nxt += total;
@@ -448,6 +447,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		}
 		t->last_snd_us = st->now_us;
 		emit(st, t, f, seq, total, flags, EMIT_FRESH | (total > mss ? EMIT_TSO : 0));
+		tcp_pace_sent(st, t, total);
 		retransmit_timer_if_idle(st, t);
 	}
 }
@@ -497,10 +497,12 @@ static void arm_for_held_data(struct stack *st, struct tcb *t)
 static void restart_after_idle(struct stack *st, struct tcb *t)
 {
 	uint64_t idle = st->now_us - t->last_snd_us;
-	uint32_t restart = MIN(TCP_IW_SEGS * (uint32_t)t->mss, t->cwnd);
+	uint32_t restart = MIN(tcp_initial_cwnd(st, t), t->cwnd);
 
-	if (t->cc->on_idle)
-		t->cc->on_idle(st, t, idle);
+	if (t->cc->on_tx_start)
+		t->cc->on_tx_start(st, t, idle);
+	if (t->cc->owns_cwnd || idle <= t->rto_us)
+		return;
 	t->ssthresh = MAX(t->ssthresh, (t->cwnd >> 1) + (t->cwnd >> 2));
 	while (idle > t->rto_us && t->cwnd > restart) {
 		t->cwnd = MAX(t->cwnd >> 1, restart);
@@ -537,12 +539,12 @@ void tcp_output(struct stack *st, struct tcb *t)
 	if (unlikely((t->slow & TCP_SLOW_LOSS) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT))))
 		output_slow(st, t, flags);
 	if (t->sq_next) {
-		if (unlikely(!tcp_in_flight(t) && st->now_us - t->last_snd_us > t->rto_us))
+		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->rto_us || t->cc->on_rate)))
 			restart_after_idle(st, t);
 		/* lost data goes first */
 		if (likely(t->lost_out <= t->rexmit_out))
 			send_new(st, t, flags & TCP_OUT_PUSH);
-		if (unlikely(t->sq_next && !tcp_in_flight(t)))
+		if (unlikely(t->sq_next && !tcp_in_flight(t) && !t->pace_wait))
 			arm_for_held_data(st, t);
 	}
 	if (unlikely(t->fin_queued && !t->fin_sent && !t->sq_next))

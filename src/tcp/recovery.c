@@ -18,11 +18,18 @@ void tcp_slow_loss_update(struct tcb *t)
 	}
 }
 
+static void set_state(struct stack *st, struct tcb *t, uint8_t state)
+{
+	if (t->cc->on_state && state != t->ca_state)
+		t->cc->on_state(st, t, state);
+	t->ca_state = state;
+}
+
 static void reduce(struct stack *st, struct tcb *t)
 {
 	t->prior_cwnd = t->cwnd;
 	t->prior_ssthresh = t->ssthresh;
-	t->ssthresh = MAX(t->cc->on_loss(st, t), TCP_CWND_MIN_SEGS * t->mss);
+	t->ssthresh = MAX(t->cc->ssthresh(st, t), TCP_CWND_MIN_SEGS * t->mss);
 	t->undo_seq = t->snd_una;
 	t->undo_rexmit = 0;
 	t->rexmit_ts = 0;
@@ -44,9 +51,10 @@ static void enter_recovery(struct stack *st, struct tcb *t)
 	/* flight as RFC 5681 means it, before anything is retransmitted */
 	reduce(st, t);
 	t->recover = t->snd_nxt;
-	t->ca_state = TCP_CA_RECOVERY;
+	set_state(st, t, TCP_CA_RECOVERY);
 	/* RFC 6675 §5 (4.2); without SACK the duplicate ACKs already shrink the pipe, which is what inflating cwnd does (RFC 5681 §3.2 step 3) */
-	t->cwnd = t->ssthresh;
+	if (!t->cc->owns_cwnd)
+		t->cwnd = t->ssthresh;
 	/* (4.3): the first retransmission leaves whatever pipe says */
 	tcp_mark_output(st, t, TCP_OUT_REXMIT);
 	st->mib.tcp_fast_retrans++;
@@ -58,14 +66,13 @@ static void leave_recovery(struct stack *st, struct tcb *t)
 {
 	uint32_t flight = t->snd_nxt - t->snd_una;
 
-	(void)st;
-	if (t->ca_state == TCP_CA_RECOVERY) {
+	if (t->ca_state == TCP_CA_RECOVERY && !t->cc->owns_cwnd) {
 		t->cwnd = t->ssthresh;
 		/* RFC 6582 §3.2 step 3 option 1: no burst after the window jumped forward */
 		if (!(t->opts & TCP_OPT_SACK))
 			t->cwnd = MIN(t->ssthresh, MAX(flight, t->mss) + t->mss);
 	}
-	t->ca_state = TCP_CA_OPEN;
+	set_state(st, t, TCP_CA_OPEN);
 	t->dupacks = 0;
 	t->undo_rexmit = 0;
 	if (!(t->opts & TCP_OPT_SACK))
@@ -77,7 +84,8 @@ static void leave_recovery(struct stack *st, struct tcb *t)
 /* The reduction was a mistake: the segments had only been late (RFC 4015, RFC 2883). */
 static void undo(struct stack *st, struct tcb *t)
 {
-	t->cwnd = MAX(t->cwnd, t->prior_cwnd);
+	if (!t->cc->owns_cwnd)
+		t->cwnd = MAX(t->cwnd, t->prior_cwnd);
 	t->ssthresh = MAX(t->ssthresh, t->prior_ssthresh);
 	if (t->cc->on_undo)
 		t->cc->on_undo(st, t);
@@ -96,7 +104,7 @@ static void undo(struct stack *st, struct tcb *t)
 	t->lost_below = 0;
 	t->lost_seq = t->snd_una;
 	t->fin_lost = 0;
-	t->ca_state = TCP_CA_OPEN;
+	set_state(st, t, TCP_CA_OPEN);
 }
 
 /* The segment at seq was late, not lost: the duplicate threshold follows (RFC 4653's purpose). */
@@ -220,9 +228,9 @@ void tcp_recovery_on_rto(struct stack *st, struct tcb *t)
 	/* RFC 5681 §3.1: once per window, not again for the same data */
 	if (t->ca_state == TCP_CA_OPEN || seq_ge(t->snd_una, t->recover))
 		reduce(st, t);
+	set_state(st, t, TCP_CA_LOSS);
 	t->cwnd = t->mss;
 	t->recover = t->snd_nxt;
-	t->ca_state = TCP_CA_LOSS;
 	t->dupacks = 0;
 	/* RFC 6675 §5.1 keeps SACK information; RFC 2018 §8: a SACKed segment at the left edge means that the peer reneged */
 	if (!(t->opts & TCP_OPT_SACK))

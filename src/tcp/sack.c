@@ -9,6 +9,7 @@
  *   rexmit_hint nothing before it waits for retransmission; NULL: nothing does.
  * Without losses all hints are NULL, so that the common ACK need not look at them.
  */
+#include "tcp/rate.h"
 #include "tcp/tcp_int.h"
 
 void tcp_scoreboard_reset_hints(struct tcb *t)
@@ -73,6 +74,7 @@ void tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m)
 		return;
 	x->flags |= PKT_TX_LOST;
 	t->lost_out += pkt_meta(m)->len;
+	t->lost_bytes += pkt_meta(m)->len;
 	if (!t->rexmit_hint || seq_lt(tcp_mbuf_seq(m), tcp_mbuf_seq(t->rexmit_hint)))
 		t->rexmit_hint = m;
 }
@@ -105,9 +107,12 @@ static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, str
 		t->lost_out -= len;
 	if (x->flags & PKT_TX_REXMIT)
 		t->rexmit_out -= len;
+	tcp_rate_delivered(t, a, x, pkt_meta(m)->time_us);
+	x->delivered_us = 0;
 	if (!(x->flags & PKT_TX_EVER_REXMIT)) {
 		if (!a->sack_sent_us)
 			a->sack_sent_us = pkt_meta(m)->time_us;
+		a->sack_last_us = pkt_meta(m)->time_us;
 		/* a hole below the highest SACK filled without our help: it was reordered, not lost */
 		if (seq_lt(tcp_mbuf_seq(m), a->prior_high) &&
 		    (!a->reordered || seq_lt(tcp_mbuf_seq(m), a->reorder_seq))) {
@@ -119,7 +124,6 @@ static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, str
 	t->sacked_out += len;
 	a->sacked += len;
 	t->delivered += len;
-	t->delivered_us = st->now_us;
 	if (seq_lt(tcp_mbuf_seq(m), t->lost_seq))
 		t->lost_below += len;
 }
@@ -257,6 +261,7 @@ void tcp_scoreboard_all_lost(struct tcb *t)
 		if (!(x->flags & (PKT_TX_SACKED | PKT_TX_LOST))) {
 			x->flags |= PKT_TX_LOST;
 			t->lost_out += pkt_meta(m)->len;
+			t->lost_bytes += pkt_meta(m)->len;
 		}
 	}
 	t->rexmit_out = 0;

@@ -91,7 +91,7 @@ struct tcp_key {
 	TCP_KEY_FIELDS;
 };
 
-#define TCP_CC_PRIV_BYTES 56
+#define TCP_CC_PRIV_BYTES 112 /* BBR; nothing of it is touched while cwnd does not limit the sender */
 
 struct tcb {
 	/* --- line 0: key, state, the sequence numbers of prediction --- */
@@ -153,7 +153,7 @@ struct tcb {
 	uint8_t marks;	   /* TCP_MARK_* */
 	uint8_t rcv_sack_n;
 	uint8_t dsack_pending;
-	uint8_t rcv_fin; /* FIN seen at rcv_fin_seq, maybe beyond a hole */
+	uint8_t paced;	 /* pace.c has a say before each frame */
 	uint16_t mss_offered; /* our MSS option */
 	uint16_t dupacks;
 
@@ -165,7 +165,8 @@ struct tcb {
 	uint64_t delivered; /* bytes ever acknowledged or SACKed */
 	uint64_t delivered_us;
 	uint64_t last_snd_us;	  /* last data transmission */
-	uint64_t rexmit_since_us; /* first timeout of the present run; 0: none */
+	uint32_t first_tx_us; /* rate.h: send time of the segment delivered last, low half */
+	uint32_t app_limited; /* samples are the application's until so much is delivered (low half); 0: they are not */
 	uint32_t segs_in, segs_out;
 
 	/* --- line 5: way out, buffer tuning --- */
@@ -179,10 +180,22 @@ struct tcb {
 
 	/* --- cold from here, but for the congestion control's own --- */
 	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
+	/* what the path delivered (rate.c), pacing (pace.c) */
+	uint32_t rate_delivered, rate_interval_us; /* the sample that TCP_INFO shows */
+	uint8_t rate_app_limited;
+	uint8_t pace_wait;	/* output stopped for pacing: due at pace_next_ns */
+	uint32_t lost_bytes;	/* ever marked lost */
+	uint32_t delivered_ce;	/* bytes ever reported as CE-marked */
+	uint64_t pacing_rate;	/* bytes per second; 0: unknown yet */
+	uint32_t pace_left;	/* of the burst that may leave at once */
+	uint64_t pace_next_ns;	/* the next frame leaves no earlier */
+	uint64_t rexmit_since_us; /* first timeout of the present run, only while backoff > 0 or in the handshake; 0: none */
+
 	uint64_t drs_read;
 	uint32_t drs_space;
 	uint32_t rto_min_us;
 	uint32_t rcv_fin_seq;
+	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
 	uint32_t iss, irs;
 	uint32_t snd_up;    /* one past the urgent byte */
 	uint32_t rcv_up;    /* sequence number of the urgent byte */
@@ -234,6 +247,6 @@ _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predi
 _Static_assert(offsetof(struct tcb, timer) == 192 && offsetof(struct tcb, cc) == 256 &&
 		       offsetof(struct tcb, route) == 320 && offsetof(struct tcb, cc_priv) == 384,
 	       "lines 2 to 5: all that a request and its reply touch");
-_Static_assert(sizeof(struct tcb) <= 768, "a connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct tcb) <= 832, "a connection costs about a kilobyte all told");
 
 #endif

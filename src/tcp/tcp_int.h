@@ -8,6 +8,7 @@
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
  *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
  *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks      fastopen.c  data in SYNs
+ *   rate.c    delivery-rate samples                   pace.c    pacing
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
  *
@@ -32,6 +33,7 @@
 #define PKT_TX_LOST 0x04u    /* deemed lost, not yet acknowledged */
 #define PKT_TX_REXMIT 0x08u  /* a retransmission is in flight */
 #define PKT_TX_EVER_REXMIT 0x10u /* Karn: no RTT sample from it */
+#define PKT_TX_APP_LIMITED 0x20u /* sent while the application was what limited the sender */
 
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_INIT_US 1000000u /* RFC 6298 §2.1 */
@@ -70,6 +72,9 @@ struct tcp_conf {
 	uint8_t fastopen;   /* 2: listeners may take data in SYNs */
 	uint8_t ecn;	    /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies; /* 0 never, 1 when a listener's SYN queue is full, 2 always */
+	bool pacing;	    /* whatever the algorithm */
+	uint16_t iw_segs;   /* initial window, segments */
+	const struct tcp_cc_ops *cc; /* of sockets that do not say */
 };
 
 struct tcp_state {
@@ -110,8 +115,13 @@ struct tcp_ack {
 	uint32_t acked_data; /* bytes of data */
 	uint32_t sacked;     /* bytes newly SACKed */
 	uint32_t prior_una, prior_pipe;
+	uint64_t prior_delivered;
+	uint32_t prior_lost; /* tcb->lost_bytes */
+	uint64_t rate_prior_us; /* rate.h: when what had been delivered by then was; 0: no sample */
+	uint64_t rate_sent_us;
 	uint64_t sent_us;    /* send time of the first segment that this ACK newly covers and that was never retransmitted; 0: none */
-	uint64_t sack_sent_us; /* the same among newly SACKed ones */
+	uint64_t last_sent_us; /* of the last such */
+	uint64_t sack_sent_us, sack_last_us; /* the same among newly SACKed ones */
 	uint32_t tsecr;	     /* timestamp echoed; 0: none, or that of an older segment (D-SACK) */
 	bool rexmit_acked;   /* a segment that had been retransmitted was covered */
 	bool wnd_update;
@@ -184,6 +194,10 @@ void tcp_keepalive_restart(struct stack *st, struct tcb *t);
 /* rtt.c */
 void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us);
 uint32_t tcp_rto_backed_off(const struct tcb *t);
+
+/* rate.c */
+/* As TCP_INFO shows it, bytes per second. */
+uint64_t tcp_delivery_rate(const struct tcb *t);
 
 /* input.c, slow.c */
 void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g);
@@ -336,6 +350,11 @@ void tcp_tw_enter(struct stack *st, struct tcb *t);
 void tcp_tw_free(struct stack *st, struct tcp_tw *w);
 
 /* conn.c */
+/* RFC 6928, or as configured. */
+static force_inline uint32_t tcp_initial_cwnd(const struct stack *st, const struct tcb *t)
+{
+	return MIN(st->tcp->conf.iw_segs * (uint32_t)t->mss, TCP_CWND_MAX);
+}
 void tcp_tcb_insert(struct stack *st, struct tcb *t); /* key set; hash is computed here */
 /* Handshake done, either side: window scale, MSS, congestion control; state becomes ESTABLISHED. */
 void tcp_established(struct stack *st, struct tcb *t);

@@ -5,6 +5,7 @@
  * A TCB has several deadlines and one timer, armed for the earliest or before: pushing a deadline out, which every ACK does, costs a store. When the
  * timer fires, the real deadlines decide.
  */
+#include "tcp/pace.h"
 #include "tcp/tcp_int.h"
 
 /* true: the connection is over (the TCB is no longer ours) */
@@ -179,6 +180,14 @@ void tcp_on_timer(struct stack *st, struct wheel_timer *w)
 		return;
 	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
 		next = MIN(next, t->deadline[i]);
+	if (unlikely(t->pace_wait)) {
+		if (tcp_pace_at_us(t) <= now) {
+			t->pace_wait = 0;
+			tcp_mark_output(st, t, TCP_OUT_DATA);
+		} else {
+			next = MIN(next, tcp_pace_at_us(t));
+		}
+	}
 	if (next < TCP_UNSETTLED)
 		wheel_arm(&st->wheel, &t->timer, next);
 }

@@ -309,7 +309,7 @@ static void cubic_follows_rfc_9438(void **state)
 		t->cwnd = 200 * t->mss;
 		t->snd_una = 0;
 		t->snd_nxt = t->cwnd;
-		t->ssthresh = t->cc->on_loss(st, t);
+		t->ssthresh = t->cc->ssthresh(st, t);
 		assert_true(fabs(t->ssthresh / (double)t->mss - 140) < 0.01);
 		t->cwnd = t->ssthresh;
 		m.w_max = 200;
@@ -346,12 +346,12 @@ static void cubic_converges_fast_when_the_window_shrinks(void **state)
 	t->cc->init(st, t);
 	t->cwnd = 100000;
 	t->snd_nxt = t->cwnd;
-	t->cc->on_loss(st, t);
+	t->cc->ssthresh(st, t);
 	memcpy(&w_max, t->cc_priv, sizeof(w_max));
 	assert_true(fabs(w_max - 100000) < 1);
 	t->cwnd = 80000;
 	t->snd_nxt = t->cwnd;
-	t->cc->on_loss(st, t);
+	t->cc->ssthresh(st, t);
 	memcpy(&w_max, t->cc_priv, sizeof(w_max));
 	assert_true(fabs(w_max - 80000 * 1.7 / 2) < 1); /* §4.7 */
 	testenv_close_sock(s);
@@ -360,7 +360,7 @@ static void cubic_converges_fast_when_the_window_shrinks(void **state)
 static void congestion_controls_are_found_by_name(void **state)
 {
 	(void)state;
-	assert_ptr_equal(tcp_cc_find(""), &tcp_cc_cubic);
+	assert_null(tcp_cc_find(""));
 	assert_ptr_equal(tcp_cc_find("cubic"), &tcp_cc_cubic);
 	assert_ptr_equal(tcp_cc_find("reno"), &tcp_cc_newreno);
 	assert_null(tcp_cc_find("vegas"));
