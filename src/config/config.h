@@ -84,12 +84,12 @@ struct config {
 	struct conf_strings dpdk_args;
 	char *num_cpus_text, *app_exclude_cpus_text, *unix_prefix, *host_addr_text, *mask_addr_text, *gateway_addr_text,
 		*host_addr6_text, *gateway_addr6_text, *devices, *kernel_interface, *bond_slave_mac, *stack_thread_mode, *log_file,
-		*on_start_failure, *process_numa;
+		*on_start_failure, *process_numa, *tcp_congestion;
 	int listen_shadow, use_ltran, app_bind_numa, main_thread_affinity, low_power_mode, stack_interrupt, flow_bifurcation,
 		rpc_number, nic_read_number, nic_rxqueue_size, nic_txqueue_size, bond_mode, bond_miimon, udp_enable, nic_vlan_mode,
 		tcp_conn_count, mbuf_count_per_conn, mem_cache_num, stack_num, send_cache_mode, socket_fast_close, use_sockmap,
 		tuple_filter, num_process, process_idx, mask_addr6, strict, spin_us,
-		tcp_ecn, tcp_syncookies, tcp_fastopen;
+		tcp_ecn, tcp_syncookies, tcp_fastopen, tcp_initial_window, tcp_pacing;
 
 	/* derived by conf_load() */
 	bool run_to_completion;

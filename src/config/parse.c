@@ -495,6 +495,17 @@ static void check_vlan(struct load *ld)
 				  AT(ld, "nic_vlan_mode"), c->nic_vlan_mode);
 }
 
+static void check_congestion(struct load *ld)
+{
+	static const char *const names[] = { "cubic", "reno", "bbr", "dctcp" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(ld->c->tcp_congestion, names[i]))
+			return;
+	conf_report_add(ld->rep, LOG_LEVEL_ERROR, "%s:%u: `tcp_congestion=\"%.60s\"`: unknown: needs \"cubic\", \"reno\", \"bbr\" or \"dctcp\"",
+			  AT(ld, "tcp_congestion"), ld->c->tcp_congestion);
+}
+
 static void check_values(struct load *ld)
 {
 	struct config *c = ld->c;
@@ -504,6 +515,7 @@ static void check_values(struct load *ld)
 	check_word(ld, "kernel_interface", c->kernel_interface, "auto", "packet", "xdp");
 	check_word(ld, "stack_thread_mode", c->stack_thread_mode, "run-to-wakeup", "run-to-completion", NULL);
 	check_word(ld, "on_start_failure", c->on_start_failure, "kernel", "exit", NULL);
+	check_congestion(ld);
 	check_stacks(ld);
 	check_power_of_two(ld, "nic_rxqueue_size", c->nic_rxqueue_size);
 	check_power_of_two(ld, "nic_txqueue_size", c->nic_txqueue_size);

@@ -72,6 +72,13 @@ const struct conf_key conf_keys[] = {
 			"threads."),
 
 	/* --- TCP --- */
+	STR_KEY("tcp_congestion", CONF_WORKS, tcp_congestion, "cubic", .ours = true, .in_example = true,
+		.values = "\"cubic\", \"reno\", \"bbr\" or \"dctcp\"",
+		.help = "Congestion control of connections that do not choose one by TCP_CONGESTION."),
+	INT_KEY("tcp_initial_window", CONF_WORKS, tcp_initial_window, 1, 100, 10, .ours = true, .in_example = true,
+		.help = "Segments that a new connection, or one that was idle, may send before the first acknowledgement (RFC 6928)."),
+	INT_KEY("tcp_pacing", CONF_WORKS, tcp_pacing, 0, 1, 0, .ours = true, .in_example = true,
+		.help = "1: every connection is paced, not only those with bbr or SO_MAX_PACING_RATE."),
 	INT_KEY("tcp_ecn", CONF_WORKS, tcp_ecn, 0, 2, 2, .ours = true, .in_example = true,
 		.help = "Explicit congestion notification, as Linux's sysctl: 0 never; 1 asked for and agreed to; 2 agreed to when the peer asks."),
 	INT_KEY("tcp_syncookies", CONF_WORKS, tcp_syncookies, 0, 2, 1, .ours = true, .in_example = true,

@@ -312,6 +312,7 @@ static int boot_stacks(struct conf_report *rep)
 		link_set_vlan(st, c->vlan_id);
 		tcp_configure(st, &(struct tcp_settings){ .ecn = (uint8_t)c->tcp_ecn, .syncookies = (uint8_t)c->tcp_syncookies,
 								   .fastopen = (uint8_t)c->tcp_fastopen });
+		tcp_configure_cc(st, c->tcp_congestion, (uint32_t)c->tcp_initial_window, c->tcp_pacing);
 	}
 	return 0;
 }

@@ -228,6 +228,12 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		t->marks &= (uint8_t)~TCP_MARK_URG;
 	if (a.acked || a.sacked || a.dup || a.dsack || a.ece)
 		tcp_recovery_on_ack(st, t, &a);
+	if (unlikely(a.ece)) {
+		/* as Linux counts: ECE stands for all that this ACK delivered, which for DCTCP's receivers is exact */
+		a.rs.ece = true;
+		a.rs.delivered_ce = (uint32_t)(t->delivered - a.prior_delivered);
+		t->delivered_ce += a.rs.delivered_ce;
+	}
 	congestion(st, t, &a, was == TCP_CA_RECOVERY || t->ca_state == TCP_CA_RECOVERY);
 	tcp_slow_loss_update(t);
 	if (t->sq_next || t->lost_out || t->fin_lost)

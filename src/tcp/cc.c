@@ -22,3 +22,13 @@ const char *tcp_cc_default_name(const struct stack *st)
 {
 	return (st->tcp ? st->tcp->conf.cc : all[0])->name;
 }
+
+void tcp_configure_cc(struct stack *st, const char *congestion, uint32_t iw_segs, bool pacing)
+{
+	const struct tcp_cc_ops *cc = tcp_cc_find(congestion);
+
+	if (cc)
+		st->tcp->conf.cc = cc;
+	st->tcp->conf.iw_segs = (uint16_t)iw_segs;
+	st->tcp->conf.pacing = pacing;
+}

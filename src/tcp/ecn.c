@@ -23,9 +23,9 @@
 #define QUICK_AFTER_CE 2u
 #define LOOK_SEGS 8u /* bare ACKs after which nobody looks for ECT any more */
 
-static bool cc_needs(const char *name)
+static bool cc_needs(const struct stack *st, const char *name)
 {
-	const struct tcp_cc_ops *cc = tcp_cc_find(name);
+	const struct tcp_cc_ops *cc = name[0] ? tcp_cc_find(name) : st->tcp->conf.cc;
 
 	return cc && cc->needs_ecn;
 }
@@ -40,7 +40,7 @@ bool tcp_ecn_accepts(const struct stack *st, const struct sock *l, const struct 
 	if ((g->flags & ECN_SETUP) != ECN_SETUP)
 		return false;
 	/* RFC 3168 §6.1.1: a SYN is not ECT; one that is comes from a peer or over a path that does not know what it does */
-	return (st->tcp->conf.ecn && !(g->tos & ECN_BITS)) || cc_needs(l->opt.congestion);
+	return (st->tcp->conf.ecn && !(g->tos & ECN_BITS)) || cc_needs(st, l->opt.congestion);
 }
 
 void tcp_ecn_answered(struct tcb *t, const struct tcp_seg *g)

@@ -67,7 +67,7 @@ uint32_t tcp_pace_burst(const struct stack *st, const struct tcb *t)
 	uint32_t most = st->nd->tso_max_bytes ? MIN(st->nd->tso_max_bytes, BURST_MAX) : BURST_MAX;
 	uint32_t r = t->min_rtt_us >> BURST_RTT_SHIFT;
 
-	if (r < 32)
+	if (t->min_rtt_us && r < 32)
 		bytes += BURST_MAX >> r;
 	bytes = MIN(bytes, most);
 	return MAX((uint32_t)bytes, t->mss * (t->pacing_rate < SLOW_RATE ? 1u : 2u));

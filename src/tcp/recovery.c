@@ -42,7 +42,8 @@ void tcp_cwr_enter(struct stack *st, struct tcb *t)
 		return;
 	reduce(st, t);
 	t->recover = t->snd_nxt;
-	t->cwnd = t->ssthresh;
+	if (!t->cc->owns_cwnd)
+		t->cwnd = t->ssthresh;
 	t->prior_cwnd = 0; /* nothing to undo */
 }
 

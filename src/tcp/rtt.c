@@ -19,6 +19,8 @@ void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us)
 		/* §2.2 */
 		t->srtt_us = r;
 		t->rttvar_us = r / 2;
+		if (!t->min_rtt_us) /* the handshake's */
+			t->min_rtt_us = r;
 	} else {
 		/* §2.3, beta 1/4, alpha 1/8 */
 		uint32_t err = r > t->srtt_us ? r - t->srtt_us : t->srtt_us - r;

@@ -24,6 +24,9 @@ struct tcp_settings {
 };
 void tcp_configure(struct stack *st, const struct tcp_settings *c);
 
+/* Defaults of connections that start from now on: congestion control by name (unknown: as it was), initial window, pacing of all. Boot. */
+void tcp_configure_cc(struct stack *st, const char *congestion, uint32_t iw_segs, bool pacing);
+
 /* m->data at the TCP header; the IP payload is pkt_len bytes. src/dst of the packet. Takes m. */
 void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, const struct ip_addr *dst, uint8_t tos);
 /* Hint: these frames, as the device delivered them, come next. */

@@ -175,13 +175,15 @@ static void share(const char *name, const char *const *cc, unsigned n, uint64_t 
 
 void table_fairness(void)
 {
-	static const char *const cubic[2] = { "cubic", "cubic" }, *const reno[2] = { "reno", "reno" };
+	static const char *const cubic[2] = { "cubic", "cubic" }, *const reno[2] = { "reno", "reno" },
+			  *const bbr[2] = { "bbr", "bbr" };
 
 	emit("# n connections share a bottleneck with a drop-tail queue: Jain's index over the run, payload in percent of the rate,\n");
 	emit("# retransmissions, spurious ones, mean queue in ms\n");
 	emit("# %-18s %3s %6s %6s %5s %4s | %6s %6s %7s %7s %8s\n", "algorithms", "n", "Mbit/s", "rtt ms", "BDP", "s", "jain", "used", "rexmit",
 	     "spur.", "queue");
-	share("cubic/cubic", cubic, 2, 100000000, 20000, 1, 60, 0.99);
+	share("cubic/cubic", cubic, 2, 100000000, 20000, 1, 60, 0.98);
+	share("bbr/bbr", bbr, 2, 100000000, 20000, 1, 60, 0.99);
 	share("reno/reno", reno, 2, 100000000, 20000, 1, 60, 0);
 	share("cubic/cubic", cubic, 2, 20000000, 20000, 1, 60, 0);
 	share("cubic/cubic", cubic, 4, 100000000, 20000, 1, 20, 0);
