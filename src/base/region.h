@@ -7,7 +7,7 @@
  * (by refs, generation or key), never faults.
  *
  * Every slab object begins with struct slab_hdr. Allocation and release are one compare-and-swap on a
- * tagged head: a killed participant loses at most the object it was just handling.
+ * tagged head, inside a critical section (crit.h): what a killed participant was just handling is found by slab_reclaim_lost().
  */
 #ifndef GZ_BASE_REGION_H
 #define GZ_BASE_REGION_H
@@ -26,7 +26,7 @@ struct slab {
 	uint32_t capacity;
 	_Atomic uint64_t free_head cache_aligned; /* tag << 32 | index + 1 */
 	_Atomic uint32_t fresh;			  /* first index never handed out */
-	_Atomic uint32_t in_use;
+	_Atomic uint32_t sweeping;		  /* the free list is out for a moment: exhausted may not mean exhausted */
 };
 
 /* Creates the region with room for reserve_bytes (sparse). huge: try huge pages first.
@@ -57,9 +57,12 @@ static force_inline uint32_t slab_index(const struct slab *s, const void *obj)
 	return (uint32_t)((size_t)((const char *)obj - s->base) / s->obj_bytes);
 }
 
-static force_inline uint32_t slab_in_use(const struct slab *s)
-{
-	return atomic_load_explicit(&s->in_use, memory_order_relaxed);
-}
+/* Objects in use: looks at each. */
+uint32_t slab_in_use(const struct slab *s);
+
+/* Objects that are neither in use nor on the free list, because the process that was taking or returning them was killed: returned to the list. How
+ * many; -EAGAIN when rest() failed, -ENOMEM. rest() waits until every thread that is in a critical section has left it, or is known to be
+ * dead; false: not now. One caller at a time. */
+int slab_reclaim_lost(struct slab *s, bool (*rest)(void));
 
 #endif

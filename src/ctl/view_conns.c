@@ -122,7 +122,7 @@ static bool put_sock(struct json_object *rows, uint32_t index, int want_stack, b
 	if (status & SOCK_LISTENING) {
 		put_str(o, "state", "LISTEN");
 		put_end(o, "laddr", "lport", &s->bound_addr, s->bound_port_be);
-		put_u64(o, "accept_queue", atomic_load_explicit(&s->acc_len, memory_order_relaxed));
+		put_u64(o, "accept_queue", vcount_get(&s->acc_len, memory_order_relaxed));
 		put_u64(o, "backlog", atomic_load_explicit(&s->backlog, memory_order_relaxed));
 		goto add;
 	}
@@ -147,7 +147,7 @@ static bool put_sock(struct json_object *rows, uint32_t index, int want_stack, b
 	put_u64(o, "lastack", t->snd_una);
 	put_u64(o, "rcv_nxt", t->rcv_nxt);
 	put_u64(o, "events", sock_readiness(s));
-	put_u64(o, "items", atomic_load_explicit(&s->item_count, memory_order_relaxed));
+	put_u64(o, "items", vcount_get(&s->item_count, memory_order_relaxed));
 	put_u64(o, "keepalive", s->opt.keepalive);
 	put_u64(o, "keep_idle", s->opt.keep_idle_s);
 	put_u64(o, "keep_intvl", s->opt.keep_intvl_s);

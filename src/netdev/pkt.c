@@ -52,7 +52,15 @@ static unsigned pool_cache_size(uint32_t count)
 	return cache & ~31u;
 }
 
-struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
+static void buffer_init(struct rte_mempool *mp, void *arg, void *m, unsigned index)
+{
+	(void)mp;
+	(void)arg;
+	(void)index;
+	memset(pkt_tx(m), 0, sizeof(struct pkt_tx));
+}
+
+static struct rte_mempool *pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
 {
 	unsigned cache = pool_cache_size(count);
 	struct rte_mempool *mp;
@@ -76,5 +84,14 @@ struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t 
 		log_info("mbuf pool '%s': DPDK's mempool plug-in \"lf_stack\" is not installed (the default "
 			 "\"%s\" is used): a forked child that is killed while it handles buffers may block "
 			 "the others; install librte_mempool_stack", name, rte_mbuf_best_mempool_ops());
+	return mp;
+}
+
+struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
+{
+	struct rte_mempool *mp = pool_create(name, count, data_bytes, socket_id);
+
+	if (mp)
+		rte_mempool_obj_iter(mp, buffer_init, NULL);
 	return mp;
 }

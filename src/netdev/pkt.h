@@ -45,7 +45,7 @@ struct pkt_tx {
 	uint32_t first_tx_us;	 /* low half of the time when the flight began that its sample will span */
 	uint8_t flags;		 /* PKT_TX_* , see tcp/tcp_int.h */
 	uint8_t retrans;	 /* times retransmitted */
-	uint8_t pad[2];
+	uint16_t holder;	 /* index + 1 of a client thread's record that has this buffer in its hands: see sock/sweep.c; else 0 */
 	/* datagrams: address the application gave to sendto(), or the source of one received */
 	uint8_t addr[16];
 	uint16_t port_be;

@@ -37,10 +37,9 @@ static int close_ours(int fd)
 		return -ENOMEM;
 	}
 	/* Two threads close the same number: one of them gets the entry. */
-	d = fd_take(fd);
+	d = fd_take_noted(fd, self); /* in no table, and system calls before it is dropped */
 	switch (fd_kind(d)) {
 	case FD_SOCK:
-		atomic_store_explicit(&self->taken, fd_ptr(d), memory_order_relaxed); /* in no table, and system calls before it is dropped */
 		kernel = sock_status(fd_ptr(d)) & SOCK_HAS_KERNEL;
 		if (kernel || fd_get_flag(fd, FDF_KERN_OPEN))
 			err = sys_close(fd);
@@ -102,7 +101,7 @@ static int dup_tables(int fd, int to, bool cloexec)
 
 		if (p) {
 			d = (uintptr_t)p | fd_kind(d);
-			fd_ref(d);
+			fd_ref(d, self);
 			err = fd_install(to, p, fd_kind(d), cloexec, self);
 			if (err)
 				fd_drop(d, self);
@@ -158,8 +157,8 @@ TWIN(dup)
 /* dup3 with its flags checked; the target's old meaning goes. */
 static int dup_over(int fd, int to, int flags)
 {
-	uintptr_t old, d = fd_peek(fd);
-	struct thread_rec *self;
+	uintptr_t old = 0, d = fd_peek(fd);
+	struct thread_rec *self = NULL;
 	long r;
 
 	if (fd_kind(d) == FD_PARKED || own_fd_is(fd))
@@ -171,15 +170,18 @@ static int dup_over(int fd, int to, int flags)
 	r = SYS(fcntl, fd, F_GETFD);
 	if (r < 0)
 		return (int)r;
-	old = fd_take(to);
+	if (unlikely(fd_peek(to) != 0)) {
+		gz_enter();
+		self = posix_self();
+		old = self ? fd_take_noted(to, self) : fd_take(to);
+		gz_leave();
+	}
 	if (und_of(to))
 		und_on_close(to);
 	r = SYS(dup3, fd, to, fd_kind(d) == FD_SOCK ? O_CLOEXEC : flags & O_CLOEXEC);
-	if (old) {
+	if (old && self) {
 		gz_enter();
-		self = posix_self();
-		if (self)
-			fd_drop(old, self);
+		fd_drop(old, self);
 		gz_leave();
 	}
 	if (r < 0)
@@ -426,7 +428,7 @@ static void close_one(int fd, uintptr_t d, void *arg)
 	und_on_close(fd);
 	gz_enter();
 	self = posix_self();
-	d = self ? fd_take(fd) : 0;
+	d = self ? fd_take_noted(fd, self) : 0;
 	if (d)
 		fd_drop(d, self); /* the kernel's side goes with the range */
 	gz_leave();

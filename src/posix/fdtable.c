@@ -28,16 +28,22 @@ static _Atomic uint32_t park_limit = UINT32_MAX; /* UINT32_MAX: not computed */
 
 static struct proc_rec *proc_alloc(uint32_t pid)
 {
-	struct proc_rec *p = slab_alloc(&gz->procs);
+	struct proc_rec *p;
 
-	if (!p)
+	crit_enter();
+	p = slab_alloc(&gz->procs);
+	if (!p) {
+		crit_exit();
 		return NULL;
+	}
 	for (unsigned i = 0; i < FD_DIR_LEN; i++)
 		atomic_store_explicit(&p->chunk[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&p->locked, 0, memory_order_relaxed);
+	atomic_store_explicit(&p->making, 0, memory_order_relaxed);
 	p->looks = 0;
 	atomic_store_explicit(&p->parent, stack_my_pid, memory_order_relaxed);
 	atomic_store_explicit(&p->pid, pid, memory_order_release);
+	crit_exit();
 	return p;
 }
 
@@ -52,6 +58,7 @@ int fdtable_start(void)
 		proc_self = proc_alloc((uint32_t)sys_getpid());
 		err = proc_self ? 0 : -ENOMEM;
 		proc_reap_hook = fdtable_reap;
+		thread_proc_hook = fdtable_proc;
 	}
 	rlock_unlock(&chunk_lock);
 	return err;
@@ -80,24 +87,38 @@ static struct fd_entry *fd_entry_make(int fd, struct thread_rec *self)
 		return e;
 	rlock_lock(&chunk_lock, self->tid);
 	if (!atomic_load_explicit(&fd_dir[i], memory_order_relaxed)) {
+		crit_enter();
 		c = chunk_alloc();
 		if (c) {
 			atomic_store_explicit(&proc_self->chunk[i], slab_index(&gz->fdchunks, c) + 1, memory_order_release);
 			atomic_store_explicit(&fd_dir[i], c, memory_order_release);
 		}
+		crit_exit();
 	}
 	rlock_unlock(&chunk_lock);
 	return fd_entry(fd);
 }
 
-void fd_ref(uintptr_t d)
+/* The reference of d is this thread's, in no table. Inside a critical section. */
+static void desc_note(uintptr_t d, struct thread_rec *self)
 {
 	if (fd_kind(d) == FD_SOCK)
+		atomic_store_explicit(&self->taken, fd_ptr(d), memory_order_relaxed);
+	else if (fd_kind(d) == FD_EPOLL)
+		atomic_store_explicit(&self->taken_ep, fd_ptr(d), memory_order_relaxed);
+}
+
+void fd_ref(uintptr_t d, struct thread_rec *self)
+{
+	crit_enter();
+	if (fd_kind(d) == FD_SOCK)
 		sock_ref(fd_ptr(d));
-	else if (fd_kind(d) == FD_EPOLL) {
+	else if (fd_kind(d) == FD_EPOLL)
 		epoll_instance_ref(fd_ptr(d));
+	desc_note(d, self);
+	crit_exit();
+	if (fd_kind(d) == FD_EPOLL)
 		epollfd_view_ref(fd_ptr(d));
-	}
 }
 
 static void desc_unref(uintptr_t d, struct thread_rec *self)
@@ -124,9 +145,16 @@ int fd_install(int fd, void *desc, enum fd_kind kind, bool cloexec, struct threa
 		return (unsigned)fd >= (unsigned)FD_LIMIT ? -EMFILE : -ENOMEM;
 	atomic_store_explicit(&e->flags, cloexec ? FDF_CLOEXEC : 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&e->gen, 1, memory_order_relaxed);
+	crit_enter();
+	/* the notes before the entry: never given back twice */
 	if (atomic_load_explicit(&self->taken, memory_order_relaxed) == desc)
-		atomic_store_explicit(&self->taken, NULL, memory_order_relaxed); /* before: never given back twice */
+		atomic_store_explicit(&self->taken, NULL, memory_order_relaxed);
+	if (atomic_load_explicit(&self->taken_ep, memory_order_relaxed) == desc)
+		atomic_store_explicit(&self->taken_ep, NULL, memory_order_relaxed);
 	old = atomic_exchange_explicit(&e->desc, (uintptr_t)desc | kind, memory_order_seq_cst);
+	if (unlikely(old))
+		desc_note(old, self);
+	crit_exit();
 	if (unlikely(old))
 		fd_drop(old, self);
 	return 0;
@@ -143,6 +171,17 @@ uintptr_t fd_take(int fd)
 	d = atomic_exchange_explicit(&e->desc, 0, memory_order_seq_cst);
 	if (d)
 		atomic_fetch_add_explicit(&e->gen, 1, memory_order_relaxed);
+	return d;
+}
+
+uintptr_t fd_take_noted(int fd, struct thread_rec *self)
+{
+	uintptr_t d;
+
+	crit_enter();
+	d = fd_take(fd);
+	desc_note(d, self);
+	crit_exit();
 	return d;
 }
 
@@ -182,7 +221,7 @@ void fd_forget_stale(int fd)
 		return;
 	gz_enter();
 	self = posix_self();
-	d = self ? fd_take(fd) : 0;
+	d = self ? fd_take_noted(fd, self) : 0;
 	if (d)
 		fd_drop(d, self);
 	gz_leave();
@@ -345,21 +384,30 @@ void fd_for_each(int first, int last, void (*fn)(int fd, uintptr_t d, void *arg)
 static void chunk_drop(struct fd_chunk *c, struct thread_rec *self)
 {
 	for (unsigned i = 0; i < FD_CHUNK_LEN; i++) {
-		uintptr_t d = atomic_exchange_explicit(&c->e[i].desc, 0, memory_order_seq_cst);
+		uintptr_t d;
 
-		if (d)
-			desc_unref(d, self);
+		if (!atomic_load_explicit(&c->e[i].desc, memory_order_relaxed))
+			continue;
+		crit_enter();
+		d = atomic_exchange_explicit(&c->e[i].desc, 0, memory_order_seq_cst);
+		desc_note(d, self);
+		crit_exit();
+		desc_unref(d, self);
 	}
-	slab_free(&gz->fdchunks, c);
 }
 
 static void proc_drop_refs(struct proc_rec *p, struct thread_rec *self)
 {
 	for (unsigned i = 0; i < FD_DIR_LEN; i++) {
-		uint32_t idx = atomic_exchange_explicit(&p->chunk[i], 0, memory_order_acq_rel);
+		uint32_t idx = atomic_load_explicit(&p->chunk[i], memory_order_acquire);
 
-		if (idx)
-			chunk_drop(slab_at(&gz->fdchunks, idx - 1), self);
+		if (!idx)
+			continue;
+		chunk_drop(slab_at(&gz->fdchunks, idx - 1), self);
+		crit_enter();
+		atomic_store_explicit(&p->chunk[i], 0, memory_order_release);
+		slab_free(&gz->fdchunks, slab_at(&gz->fdchunks, idx - 1));
+		crit_exit();
 	}
 }
 
@@ -376,10 +424,12 @@ int fdtable_fork_reserve(void)
 
 		if (!atomic_load_explicit(&fd_dir[i], memory_order_acquire))
 			continue;
+		crit_enter();
 		c = chunk_alloc();
 		all &= c != NULL;
 		if (c)
 			atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, c) + 1, memory_order_release);
+		crit_exit();
 	}
 	gz_leave();
 	if (proc_child && all)
@@ -408,11 +458,14 @@ int fdtable_fork_prepare(void)
 
 		if (!from)
 			continue;
+		crit_enter();
 		to = idx ? slab_at(&gz->fdchunks, idx - 1) : chunk_alloc();
+		/* In the record before it is filled: this process may be killed while it is. */
+		if (to)
+			atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, to) + 1, memory_order_release);
+		crit_exit();
 		if (!to)
 			return -ENOMEM;
-		/* In the record before it is filled: this process may be killed while it is. */
-		atomic_store_explicit(&proc_child->chunk[i], slab_index(&gz->fdchunks, to) + 1, memory_order_release);
 		for (unsigned k = 0; k < FD_CHUNK_LEN; k++) {
 			uintptr_t d = fd_pin(self, (int)(i * FD_CHUNK_LEN + k), FD_SOCK, 0) ? fd_peek((int)(i * FD_CHUNK_LEN + k)) : 0;
 
@@ -423,8 +476,11 @@ int fdtable_fork_prepare(void)
 			/* A close in another thread may have taken the entry between the two looks: then it is pinned, and its object
 			 * is what pins[0] says. */
 			d = (uintptr_t)atomic_load_explicit(&self->pins[0], memory_order_relaxed) | fd_kind(d);
-			if (fd_kind(d) == FD_SOCK && !fd_sock_ref_live(fd_ptr(d)))
+			crit_enter(); /* until it is written down */
+			if (fd_kind(d) == FD_SOCK && !vcount_inc_live(&((struct sock *)fd_ptr(d))->refs)) {
+				crit_exit();
 				continue;
+			}
 			if (fd_kind(d) == FD_EPOLL)
 				epoll_instance_ref(fd_ptr(d));
 			atomic_store_explicit(&to->e[k].flags, atomic_load_explicit(&from->e[k].flags, memory_order_relaxed),
@@ -432,6 +488,7 @@ int fdtable_fork_prepare(void)
 			atomic_store_explicit(&to->e[k].gen, atomic_load_explicit(&from->e[k].gen, memory_order_relaxed),
 					      memory_order_relaxed);
 			atomic_store_explicit(&to->e[k].desc, d, memory_order_relaxed);
+			crit_exit();
 		}
 		fd_unpin(self, 0);
 	}
@@ -480,6 +537,7 @@ void fdtable_fork_child(void)
 	proc_self = proc_child;
 	proc_child = NULL;
 	if (proc_self) {
+		thread_making = &proc_self->making;
 		atomic_store_explicit(&proc_self->pid, (uint32_t)sys_getpid(), memory_order_release);
 		boot_client_alive(proc_self);
 	}

@@ -52,6 +52,7 @@ static force_inline enum fd_kind fd_kind(uintptr_t d) { return (enum fd_kind)(d 
 static force_inline void *fd_ptr(uintptr_t d) { return (void *)(d & ~(uintptr_t)FD_KIND_MASK); }
 /* A stack socket, or a number that must look closed: not for libc. */
 static force_inline bool fd_is_ours(uintptr_t d) { return unlikely(d & 1); }
+_Static_assert(FD_SOCK == FD_DESC_SOCK && FD_EPOLL == FD_DESC_EPOLL && FD_KIND_MASK == FD_DESC_KIND, "the home reads it, too");
 _Static_assert((FD_SOCK & 1) && (FD_PARKED & 1) && !(FD_EPOLL & 1), "fd_is_ours() is one bit");
 
 /* Pins what fd refers to if it is of that kind; NULL if not. slot: 0 .. THREAD_PINS - 1. */
@@ -83,18 +84,6 @@ static force_inline void fd_unpin(struct thread_rec *self, unsigned slot)
 	atomic_store_explicit(&self->pins[slot], NULL, memory_order_release);
 }
 
-/* A reference to a pinned socket, unless the last one is gone already. */
-static force_inline bool fd_sock_ref_live(struct sock *s)
-{
-	uint32_t n = atomic_load_explicit(&s->refs, memory_order_relaxed);
-
-	do {
-		if (n == 0)
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&s->refs, &n, n + 1, memory_order_acquire, memory_order_relaxed));
-	return true;
-}
-
 /* --- fdtable.c --- */
 /* After boot: a record for this process. 0 or -ENOMEM. Idempotent. */
 int fdtable_start(void);
@@ -103,10 +92,12 @@ int fdtable_start(void);
 int fd_install(int fd, void *desc, enum fd_kind kind, bool cloexec, struct thread_rec *self);
 /* Removes and returns the entry; its reference is the caller's now. 0 when there was none. */
 uintptr_t fd_take(int fd);
+/* The same; until the reference is dropped (or moved by fd_install()) the thread's record tells of it, should this process be killed. */
+uintptr_t fd_take_noted(int fd, struct thread_rec *self);
 /* Drops the reference of a taken entry. May sleep (SO_LINGER). */
 void fd_drop(uintptr_t d, struct thread_rec *self);
-/* A new reference to a pinned description for another number. */
-void fd_ref(uintptr_t d);
+/* A new reference to a pinned description for another number, noted until fd_install() or fd_drop(). */
+void fd_ref(uintptr_t d, struct thread_rec *self);
 uint32_t fd_gen(int fd);
 void fd_set_flag(int fd, uint32_t flag, bool on);
 bool fd_get_flag(int fd, uint32_t flag);

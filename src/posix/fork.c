@@ -38,11 +38,11 @@ static void parent(void)
 
 static void child(void)
 {
+	boot_after_fork_child();
 	und_after_fork_child();
 	epoll_after_fork_child();
 	sig_after_fork_child();
 	stdio_after_fork_child();
-	boot_after_fork_child();
 	fdtable_fork_child();
 	gz_leave();
 }

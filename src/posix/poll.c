@@ -61,11 +61,9 @@ static int split_alloc(struct split *sp, unsigned n)
 
 static void split_free(struct split *sp, struct thread_rec *self)
 {
-	for (unsigned i = 0; i < sp->nw; i++) {
-		if (i < THREAD_HELD)
-			atomic_store_explicit(&self->held[i], NULL, memory_order_relaxed);
-		sock_unref(sp->w[i].s, self);
-	}
+	for (unsigned i = 0; i < sp->nw; i++)
+		sock_unhold(sp->w[i].s, i, self);
+	sock_hold_end(self);
 	if (sp->map)
 		SYS(munmap, sp->map, sp->map_bytes);
 }
@@ -79,12 +77,10 @@ static bool split_add(struct split *sp, int fd, int at, short events, struct thr
 	if (fd_kind(d) == FD_SOCK) {
 		s = fd_pin_sock(self, fd, 0);
 		/* a reference: the pins are too few for a set, and Linux holds the files for the time of the call too */
-		if (!s || !fd_sock_ref_live(s)) {
+		if (!s || sock_hold(s, sp->nw, self)) {
 			fd_unpin(self, 0);
 			return false;
 		}
-		if (sp->nw < THREAD_HELD)
-			atomic_store_explicit(&self->held[sp->nw], s, memory_order_relaxed);
 		fd_unpin(self, 0);
 		sp->w[sp->nw] = (struct wait_sock){ .s = s, .events = (uint32_t)(unsigned short)events | POLLERR | POLLHUP };
 		sp->w_at[sp->nw++] = at;

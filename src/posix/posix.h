@@ -77,9 +77,7 @@ static force_inline int call_begin(struct call *c, int fd)
  * file for the time of the call). */
 static force_inline void call_hold(struct call *c)
 {
-	c->held = fd_sock_ref_live(c->s);
-	if (c->held)
-		atomic_store_explicit(&c->self->held[0], c->s, memory_order_relaxed);
+	c->held = sock_hold(c->s, 0, c->self) == 0;
 }
 
 static force_inline void call_end(struct call *c)
@@ -87,10 +85,8 @@ static force_inline void call_end(struct call *c)
 	struct sock *s = c->s;
 
 	fd_unpin(c->self, 0);
-	if (c->held) {
-		atomic_store_explicit(&c->self->held[0], NULL, memory_order_relaxed);
-		sock_unref(s, c->self);
-	}
+	if (c->held)
+		sock_unhold(s, 0, c->self);
 	gz_leave();
 }
 

@@ -90,7 +90,8 @@ static int ensure_sock(struct und *u, struct thread_rec **self, struct sock **ou
 	sock_set_kernel(s, true);
 	for (unsigned i = 0; i < u->nb_fds; i++) {
 		fdfl = SYS(fcntl, u->fds[i], F_GETFD);
-		sock_ref(s);
+		if (i > 0) /* the first number takes the reference of creation */
+			fd_ref((uintptr_t)s | FD_SOCK, *self);
 		err = fd_install(u->fds[i], s, FD_SOCK, fdfl > 0 && (fdfl & FD_CLOEXEC), *self);
 		if (err) {
 			sock_unref(s, *self);
@@ -99,8 +100,7 @@ static int ensure_sock(struct und *u, struct thread_rec **self, struct sock **ou
 	}
 	if (err)
 		for (unsigned i = 0; i < u->nb_fds; i++)
-			fd_drop(fd_take(u->fds[i]), *self);
-	sock_unref(s, *self); /* the reference of creation */
+			fd_drop(fd_take_noted(u->fds[i], *self), *self);
 	*out = err ? NULL : s;
 	return err;
 }
@@ -159,7 +159,7 @@ static void drop_sock(struct und *u, struct thread_rec *self)
 {
 	for (unsigned i = 0; i < u->nb_fds; i++) {
 		bool cloexec = fd_get_flag(u->fds[i], FDF_CLOEXEC);
-		uintptr_t d = fd_take(u->fds[i]);
+		uintptr_t d = fd_take_noted(u->fds[i], self);
 
 		(void)SYS(fcntl, u->fds[i], F_SETFD, cloexec ? FD_CLOEXEC : 0);
 		if (d)
@@ -666,8 +666,8 @@ static int socket_inert(int family, int type)
 	int fd, err;
 
 	gz_enter();
-	self = posix_self();
-	if (!self || fdtable_start()) {
+	self = fdtable_start() == 0 ? posix_self() : NULL;
+	if (!self) {
 		gz_leave();
 		return -ENOMEM;
 	}
@@ -682,7 +682,7 @@ static int socket_inert(int family, int type)
 		err = und_create(fd, family, type) ? 0 : -ENOBUFS;
 		und_unlock();
 		if (err)
-			s = fd_ptr(fd_take(fd));
+			s = fd_ptr(fd_take_noted(fd, self));
 	}
 	if (err) {
 		if (s)

@@ -48,30 +48,55 @@ struct item *item_of_cmd(struct cmd *cmd) { return container_of(cmd, struct item
 
 /* --- life --- */
 
-static void ep_put_life(struct epoll *ep)
+#define LIFE_CHANGE (1ULL << 32)
+
+static force_inline void ep_get_life(struct epoll *ep)
 {
-	if (atomic_fetch_sub_explicit(&ep->lives, 1, memory_order_acq_rel) != 1)
-		return;
-	/* Freed by the owner of stack 0, who can wait for pins. */
-	stack_post(&gz->stacks[0], &ep->reap.cmd, thread_self());
+	atomic_fetch_add_explicit(&ep->lives, LIFE_CHANGE + 1, memory_order_acq_rel);
 }
 
-static void item_free(struct item *it)
+/* Inside a critical section, which ends here. */
+static void ep_put_lives(struct epoll *ep, uint32_t n)
+{
+	if ((uint32_t)atomic_fetch_add_explicit(&ep->lives, LIFE_CHANGE - n, memory_order_acq_rel) != n) {
+		crit_exit();
+		return;
+	}
+	/* Freed by the owner of stack 0, who can wait for pins. Marked as every command is. */
+	if (atomic_fetch_or_explicit(&ep->reap.word, ITEM_CMD, memory_order_acq_rel) & ITEM_CMD)
+		crit_exit();
+	else
+		stack_post_marked(&gz->stacks[0], &ep->reap.cmd, thread_self());
+}
+
+void epoll_lives_sub(struct epoll *ep, uint32_t n, struct thread_rec *self)
+{
+	(void)self;
+	crit_enter();
+	ep_put_lives(ep, n);
+}
+
+void item_free(struct item *it)
 {
 	struct epoll *ep = it->kind == ITEM_EPOLL ? it->ep : NULL;
 
 	slab_free(&gz->items, it);
 	if (ep)
-		ep_put_life(ep);
+		ep_put_lives(ep, 1);
+	else
+		crit_exit();
 }
 
 void item_release(struct item *it, uint64_t holds)
 {
+	crit_enter();
 	if (holds) {
 		uint64_t w = atomic_fetch_and_explicit(&it->word, ~holds, memory_order_acq_rel);
 
-		if (!(w & holds) || (w & ~holds & ITEM_HOLDS))
+		if (!(w & holds) || (w & ~holds & ITEM_HOLDS)) {
+			crit_exit();
 			return;
+		}
 	}
 	item_free(it);
 }
@@ -82,6 +107,7 @@ void epoll_drain_dead(struct epoll *ep)
 
 	if (inbox_empty(&ep->ready_in)) /* seq_cst: whoever pushed looked at ep->dead after */
 		return;
+	crit_enter();
 	n = inbox_take(&ep->ready_in);
 	while (n) {
 		struct item *it = container_of(n, struct item, ready_node);
@@ -89,6 +115,7 @@ void epoll_drain_dead(struct epoll *ep)
 		n = n->next;
 		item_release(it, ITEM_QUEUED);
 	}
+	crit_exit();
 }
 
 void epoll_reap(struct stack *st, struct epoll *ep)
@@ -104,31 +131,39 @@ void epoll_reap(struct stack *st, struct epoll *ep)
 			slab_free(&gz->epoll_chunks, slab_at(&gz->epoll_chunks, ep->chunk[i] - 1));
 			ep->chunk[i] = 0;
 		}
+	crit_enter();
+	atomic_store_explicit(&ep->reap.word, 0, memory_order_relaxed);
 	slab_free(&gz->epolls, ep);
+	crit_exit();
 }
 
 struct epoll *epoll_instance_create(struct thread_rec *self)
 {
-	struct epoll *ep = slab_alloc(&gz->epolls);
+	struct epoll *ep;
 
-	(void)self;
-	if (!ep)
+	crit_enter();
+	ep = slab_alloc(&gz->epolls);
+	if (!ep) {
+		crit_exit();
 		return NULL;
+	}
 	memset((char *)ep + sizeof(ep->slab), 0, sizeof(*ep) - sizeof(ep->slab));
-	atomic_store_explicit(&ep->lives, 1, memory_order_relaxed);
+	ep_get_life(ep);
 	atomic_store_explicit(&ep->event_fd, -1, memory_order_relaxed);
 	list_init(&ep->wake_node);
 	ep->reap.kind = ITEM_REAP;
 	ep->reap.cmd.kind = CMD_ITEM;
 	ep->reap.ep = ep;
 	list_init(&ep->reap.sock_node);
-	atomic_store_explicit(&ep->refs, 1, memory_order_release);
+	vcount_set(&ep->refs, 1, memory_order_release);
+	atomic_store_explicit(&self->taken_ep, ep, memory_order_relaxed);
+	crit_exit();
 	return ep;
 }
 
 void epoll_instance_ref(struct epoll *ep)
 {
-	atomic_fetch_add_explicit(&ep->refs, 1, memory_order_relaxed);
+	vcount_inc(&ep->refs, memory_order_relaxed);
 }
 
 /* --- table; under ep->lock --- */
@@ -224,13 +259,23 @@ static force_inline bool ep_may_be_ready(const struct epoll *ep)
 
 /* The holder of the lock was killed. The table says which items exist; the ready list is made anew with all of them, for a hint too many
  * does no harm. */
-cold_path static void ep_repair(struct epoll *ep)
+cold_path void epoll_repair(struct epoll *ep)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
+	uint32_t n;
 
 	/* A stack between setting QUEUED and pushing is through by then. */
 	SYS(nanosleep, &pause, NULL);
 	(void)inbox_take(&ep->ready_in);
+	/* Listed, and in no table any more: only the list held them. */
+	n = atomic_load_explicit(&gz->items.fresh, memory_order_acquire);
+	for (uint32_t i = 0; i < n; i++) {
+		struct item *it = slab_at(&gz->items, i);
+		uint64_t w = atomic_load_explicit(&it->word, memory_order_acquire);
+
+		if (w & ITEM_QUEUED && !(w & ITEM_TABLE) && it->kind == ITEM_EPOLL && it->ep == ep)
+			item_release(it, ITEM_QUEUED);
+	}
 	ep->fifo_head = ep->fifo_tail = 0;
 	atomic_store_explicit(&ep->fifo_len, 0, memory_order_relaxed);
 	for (unsigned c = 0; c <= EPOLL_CHUNKS; c++) {
@@ -248,8 +293,10 @@ cold_path static void ep_repair(struct epoll *ep)
 static force_inline void ep_lock(struct epoll *ep, struct thread_rec *self)
 {
 	if (unlikely(rlock_lock(&ep->lock, self->tid) == RLOCK_TAKEN_OVER))
-		ep_repair(ep);
+		epoll_repair(ep);
 }
+
+void epoll_lock(struct epoll *ep, struct thread_rec *self) { ep_lock(ep, self); }
 
 /* --- waking --- */
 
@@ -375,7 +422,7 @@ static force_inline uint32_t item_ready(const struct item *it, uint64_t w)
 	const struct sock *s = it->s;
 
 	/* Between the last close() and the owner's unlinking the socket is closed for everybody. */
-	if (unlikely(atomic_load_explicit(&s->refs, memory_order_relaxed) == 0))
+	if (unlikely(sock_refs(s) == 0))
 		return 0;
 	return sock_ready_events(s, ITEM_EVENTS(w)) & (ITEM_EVENTS(w) | EPOLLERR | EPOLLHUP) & ~EP_PRIVATE;
 }
@@ -524,8 +571,7 @@ static bool item_look(struct epoll *ep, struct item *it)
 	return true;
 }
 
-static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, uint32_t *slot,
-				struct thread_rec *self)
+static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, uint32_t *slot)
 {
 	struct item *it = slab_alloc(&gz->items);
 
@@ -542,19 +588,17 @@ static struct item *item_create(struct epoll *ep, int fd, struct sock *s, const 
 	list_init(&it->sock_node);
 	it->add_written = atomic_load_explicit(&s->rx_written, memory_order_acquire);
 	it->add_seen = 0;
-	thread_posting(self, &it->cmd);
+	/* Counted while the caller pins s: see sock_maybe_free(). Before it counts as one: see sweep.c. */
+	vcount_inc(&s->item_count, memory_order_acq_rel);
+	ep_get_life(ep);
 	atomic_store_explicit(&it->word,
 			      ITEM_TABLE | ITEM_LINKED | ITEM_CMD | (uint64_t)(ev->events & ~EPOLLWAKEUP) << 32, memory_order_release);
-	/* Counted while the caller pins s: see sock_maybe_free(). */
-	atomic_fetch_add_explicit(&s->item_count, 1, memory_order_acq_rel);
-	atomic_fetch_add_explicit(&ep->lives, 1, memory_order_acq_rel);
 	it->fd_next = *slot;
 	*slot = item_index1(it);
 	return it;
 }
 
-static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, struct item **post, bool *wake,
-		   struct thread_rec *self)
+static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_event *ev, struct item **post, bool *wake)
 {
 	uint32_t *slot;
 	struct item *it;
@@ -566,7 +610,7 @@ static int ctl_add(struct epoll *ep, int fd, struct sock *s, const struct epoll_
 	slot = table_slot(ep, fd, true);
 	if (!slot)
 		return -ENOMEM;
-	it = item_create(ep, fd, s, ev, slot, self);
+	it = item_create(ep, fd, s, ev, slot);
 	if (!it)
 		return -ENOMEM;
 	*wake = item_look(ep, it);
@@ -596,7 +640,7 @@ static int ctl_mod(struct epoll *ep, int fd, struct sock *s, const struct epoll_
 	return 0;
 }
 
-/* Out of the table; true: it->cmd is to be posted. */
+/* Out of the table, inside a critical section. True: it->cmd is to be posted; false: the section has ended. */
 static bool item_unregister(struct item *it)
 {
 	uint64_t w = atomic_load_explicit(&it->word, memory_order_relaxed), want;
@@ -607,7 +651,9 @@ static bool item_unregister(struct item *it)
 		want = (w | ITEM_DEAD | (post ? ITEM_CMD : 0)) & ~ITEM_TABLE;
 	} while (!atomic_compare_exchange_weak_explicit(&it->word, &w, want, memory_order_acq_rel, memory_order_relaxed));
 	if (!(want & ITEM_HOLDS))
-		item_release(it, 0);
+		item_free(it);
+	else if (!post)
+		crit_exit();
 	return post;
 }
 
@@ -621,7 +667,10 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 	ep_lock(ep, self);
 	switch (op) {
 	case EPOLL_CTL_ADD:
-		err = ctl_add(ep, fd, s, ev, &it, &wake, self);
+		crit_enter(); /* until the item's command is pushed */
+		err = ctl_add(ep, fd, s, ev, &it, &wake);
+		if (!it)
+			crit_exit();
 		break;
 	case EPOLL_CTL_MOD:
 		err = ctl_mod(ep, fd, s, ev, &wake);
@@ -630,8 +679,8 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 		it = table_find(ep, fd, s);
 		err = it ? 0 : -ENOENT;
 		if (it) {
+			crit_enter();
 			table_remove(ep, it);
-			thread_posting(self, &it->cmd);
 			if (!item_unregister(it))
 				it = NULL;
 		}
@@ -642,8 +691,7 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 	rlock_unlock(&ep->lock);
 	/* Posted after unlocking: it may run the stack here and now. The item cannot go before, ITEM_CMD holds it. */
 	if (it)
-		stack_post(st, &it->cmd, self);
-	thread_posting(self, NULL);
+		stack_post_marked(st, &it->cmd, self);
 	if (wake) {
 		epoll_wake_one(ep);
 		epoll_event_raise(ep);
@@ -651,11 +699,31 @@ int epoll_instance_ctl(struct epoll *ep, int op, int fd, struct sock *s, const s
 	return err;
 }
 
-/* All items of the table, as DEL. Those whose command is ours to post are chained by fd_next. Under ep->lock. */
-static uint32_t unregister_all(struct epoll *ep)
+void epoll_for_each(struct epoll *ep, void (*fn)(struct item *it, void *arg), void *arg)
 {
-	uint32_t chain = 0;
+	for (unsigned c = 0; c <= EPOLL_CHUNKS; c++) {
+		struct epoll_chunk *chunk = c < EPOLL_CHUNKS && ep->chunk[c] ? slab_at(&gz->epoll_chunks, ep->chunk[c] - 1) : NULL;
+		unsigned slots = c == EPOLL_CHUNKS ? 1 : chunk ? EPOLL_CHUNK_FDS : 0;
 
+		for (unsigned i = 0; i < slots; i++)
+			for (uint32_t x = chunk ? chunk->first[i] : ep->over; x; x = item_at(x)->fd_next)
+				fn(item_at(x), arg);
+	}
+}
+
+void epoll_item_lost(struct item *it, struct thread_rec *self)
+{
+	struct stack *st = sock_stack(it->s);
+
+	crit_enter();
+	if (item_unregister(it))
+		stack_post_marked(st, &it->cmd, self);
+}
+
+/* All items of the table, as DEL. A command may run the stack here and now: without the lock. */
+static void unregister_all(struct epoll *ep, struct thread_rec *self)
+{
+	ep_lock(ep, self);
 	for (unsigned c = 0; c <= EPOLL_CHUNKS; c++) {
 		struct epoll_chunk *chunk = c < EPOLL_CHUNKS && ep->chunk[c] ? slab_at(&gz->epoll_chunks, ep->chunk[c] - 1) : NULL;
 		unsigned slots = c == EPOLL_CHUNKS ? 1 : chunk ? EPOLL_CHUNK_FDS : 0;
@@ -665,44 +733,52 @@ static uint32_t unregister_all(struct epoll *ep)
 
 			while (*slot) {
 				struct item *it = item_at(*slot);
+				struct stack *st;
 
+				crit_enter();
 				*slot = it->fd_next;
-				if (item_unregister(it)) {
-					it->fd_next = chain;
-					chain = item_index1(it);
-				}
+				if (!item_unregister(it))
+					continue;
+				st = sock_stack(it->s); /* ITEM_LINKED: s is there */
+				rlock_unlock(&ep->lock);
+				stack_post_marked(st, &it->cmd, self);
+				ep_lock(ep, self);
 			}
 		}
 	}
-	return chain;
+	while (ep->fifo_head)
+		item_release(fifo_pop(ep), ITEM_QUEUED);
+	rlock_unlock(&ep->lock);
+}
+
+void epoll_destroy(struct epoll *ep, struct thread_rec *self)
+{
+	uint32_t ended = 0;
+
+	atomic_store_explicit(&self->unfinished, 1, memory_order_relaxed);
+	atomic_store_explicit(&ep->event_fd, -1, memory_order_seq_cst);
+	/* Before the items are marked: a stack that pushes one after this is followed by the item's command, which drains. */
+	atomic_store_explicit(&ep->dead, 1, memory_order_seq_cst);
+	crit_exit();
+	unregister_all(ep, self);
+	epoll_drain_dead(ep);
+	crit_enter();
+	atomic_store_explicit(&self->unfinished, 0, memory_order_relaxed);
+	if (atomic_compare_exchange_strong(&ep->ended, &ended, 1))
+		ep_put_lives(ep, 1);
+	else
+		crit_exit();
 }
 
 void epoll_instance_unref(struct epoll *ep, struct thread_rec *self)
 {
-	uint32_t chain;
-
-	if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	ep_lock(ep, self);
-	atomic_store_explicit(&ep->event_fd, -1, memory_order_seq_cst);
-	/* Before the items are marked: a stack that pushes one after this is followed by the item's command, which drains. */
-	atomic_store_explicit(&ep->dead, 1, memory_order_seq_cst);
-	thread_posting(self, &ep->reap.cmd); /* stands for every item of the chain, see sock_op_repost() */
-	chain = unregister_all(ep);
-	while (ep->fifo_head)
-		item_release(fifo_pop(ep), ITEM_QUEUED);
-	rlock_unlock(&ep->lock);
-	epoll_drain_dead(ep);
-	while (chain) {
-		struct item *it = item_at(chain);
-		struct stack *st = sock_stack(it->s); /* ITEM_LINKED: s is there */
-
-		chain = it->fd_next;
-		stack_post(st, &it->cmd, self);
-		thread_posting(self, &ep->reap.cmd); /* what ran inline may have written its own */
-	}
-	thread_posting(self, NULL);
-	ep_put_life(ep);
+	crit_enter();
+	if (unlikely(atomic_load_explicit(&self->taken_ep, memory_order_relaxed) == ep))
+		atomic_store_explicit(&self->taken_ep, NULL, memory_order_relaxed);
+	if (vcount_dec(&ep->refs, memory_order_acq_rel) == 1)
+		epoll_destroy(ep, self);
+	else
+		crit_exit();
 }
 
 /* --- waiting --- */

@@ -71,7 +71,7 @@ static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t s
 	bool closed = status & SOCK_DEAD || !(status & (SOCK_CONNECTED | SOCK_CONNECTING));
 
 	if (status & SOCK_LISTENING)
-		return atomic_load_explicit(&s->acc_len, memory_order_acquire) ? EPOLLIN | EPOLLRDNORM : 0;
+		return vcount_get(&s->acc_len, memory_order_acquire) ? EPOLLIN | EPOLLRDNORM : 0;
 	if (closed || (rcv_shut && snd_shut))
 		ev |= EPOLLHUP;
 	if (rcv_shut)

@@ -1,11 +1,22 @@
-/* reclaim.c - what threads of killed processes left behind (runtime.md, "Home and clients"). Called by the home's keeper, owning no stack,
- * when the process is known to be gone: nobody writes its records any more. What was between two instructions at the moment of death (taken off
- * one list and not yet noted) is lost, never given back twice. */
+/* reclaim.c - what killed processes left behind (runtime.md, "Home and clients"). Called by the home's keeper, owning no stack, when the
+ * process is known to be gone: nobody writes its records any more.
+ *
+ * Only forked processes (clients) can die while the rest lives on; what the home's threads do is never cut short. So that nothing is lost,
+ * whatever the moment:
+ *   references    are written down: a client's by its descriptor table (posix/fdtable.c), those of a call by held[], one that is on its way from
+ *                 or to a table by taken and taken_ep. A note is made after the reference was counted and taken back before it is dropped.
+ *   places among waiters  are found: waiting items name their thread, bits of instances its record.
+ *   locks         name their holder. Whoever takes one over puts in order what it guards; the keeper does so for all locks of the dead at once,
+ *                 since owners only try locks and would go round for ever.
+ *   buffers       come from and go to the pool by the home's hand (sock_buf.c), and carry their holder's tag meanwhile. Received ones change
+ *                 lists one by one, each step a single store (rx_pull_client()). buffers_out says that the tags are to be looked at;
+ *                 when it is not set the magazine is exact.
+ *   everything between two instructions (counted and not yet written down, off one list and not yet on the other, a command marked and not yet
+ *                 pushed) happens inside a critical section (base/crit.h). A thread that died outside has left nothing half-done, and what is above
+ *                 is exact. For one that died inside (some of a hundred kills) everything is counted anew: sweep.c.
+ * tests/model/models.c kills at every step of these protocols. */
 #include "sock/sock_int.h"
 #include "stack/idle.h"
-
-/* Looks at a command that living threads are busy with: their pushing serves it as well. */
-#define REPOST_TRIES 10
 
 static void reclaim_ref(_Atomic(struct sock *) *slot, struct thread_rec *self)
 {
@@ -18,102 +29,107 @@ static void reclaim_ref(_Atomic(struct sock *) *slot, struct thread_rec *self)
 	sock_unref(s, self);
 }
 
-static bool cmd_is_queued(struct cmd *cmd)
+static void reclaim_held_more(struct thread_rec *t, struct thread_rec *self)
 {
-	if (cmd->kind == CMD_SOCK)
-		return atomic_load_explicit(&container_of(cmd, struct sock, cmd)->cmd_bits, memory_order_acquire) & SOCK_CMD_QUEUED;
-	return atomic_load_explicit(&item_of_cmd(cmd)->word, memory_order_acquire) & ITEM_CMD;
-}
+	uint32_t at = atomic_exchange_explicit(&t->held_more, 0, memory_order_acquire);
 
-/* Does a thread say at this moment that it is about to mark and push cmd, or to drop the last reference of s? */
-static bool somebody_is_at(const struct cmd *cmd, const struct sock *s)
-{
-	uint32_t n = atomic_load_explicit(&gz->threads.fresh, memory_order_acquire);
+	while (at) {
+		struct hold_chunk *c = slab_at(&gz->epoll_chunks, at - 1);
 
-	for (uint32_t i = 0; i < n; i++) {
-		const struct thread_rec *t = slab_at(&gz->threads, i);
+		for (unsigned i = 0; i < HOLD_CHUNK; i++) {
+			uint32_t s = atomic_exchange_explicit(&c->sock[i], 0, memory_order_acquire);
 
-		if ((cmd && atomic_load_explicit(&t->posting, memory_order_seq_cst) == cmd) ||
-		    (s && atomic_load_explicit(&t->closing, memory_order_seq_cst) == s))
-			return true;
-	}
-	return false;
-}
-
-static bool is_half_closed(const struct sock *s)
-{
-	return atomic_load_explicit(&s->slab.gen, memory_order_acquire) & 1 &&
-	       atomic_load_explicit(&s->refs, memory_order_acquire) == 0 && !(sock_status(s) & SOCK_ORPHAN);
-}
-
-/* Its last reference went, and the owner was not told. A living thread that does so at this moment says so before, and until the owner
- * is told: half closed, nobody at it, still half closed is the work of the dead. */
-static void reclaim_close(struct thread_rec *t, struct thread_rec *self)
-{
-	struct sock *s = atomic_exchange_explicit(&t->closing, NULL, memory_order_seq_cst);
-	uint32_t gen;
-
-	if (!s)
-		return;
-	gen = atomic_load_explicit(&s->slab.gen, memory_order_acquire);
-	if (is_half_closed(s) && !somebody_is_at(NULL, s) && is_half_closed(s) &&
-	    atomic_load_explicit(&s->slab.gen, memory_order_acquire) == gen)
-		sock_last_unref(s, self);
-}
-
-static struct stack *cmd_stack(struct cmd *cmd)
-{
-	return sock_stack(cmd->kind == CMD_SOCK ? container_of(cmd, struct sock, cmd) : item_of_cmd(cmd)->s);
-}
-
-static bool chain_holds(const struct inbox_node *n, const struct cmd *cmd)
-{
-	for (; n; n = n->next)
-		if (n == &cmd->node)
-			return true;
-	return false;
-}
-
-/* On the owner, so that nothing is taken off the inbox meanwhile. Marked first; then nobody is between marking and pushing; then it is not on
- * the inbox: so it was marked by one who is dead. Whoever else had marked it would have said so, or pushed it by then. A command must
- * never be pushed twice. */
-int64_t sock_op_repost(struct stack *st, struct cmd *cmd)
-{
-	if (!cmd_is_queued(cmd) || cmd_stack(cmd) != st)
-		return 0;
-	if (somebody_is_at(cmd, NULL))
-		return -EAGAIN;
-	if (cmd->kind == CMD_ITEM && item_of_cmd(cmd)->ep && somebody_is_at(&item_of_cmd(cmd)->ep->reap.cmd, NULL))
-		return -EAGAIN; /* its instance is being destroyed: all items are marked, then pushed one by one */
-	if (cmd_is_queued(cmd) && !chain_holds(st->cmd_backlog, cmd) &&
-	    !chain_holds(atomic_load_explicit(&st->cmds.head, memory_order_seq_cst), cmd))
-		inbox_push(&st->cmds, &cmd->node);
-	return 0;
-}
-
-void sock_reclaim_command(struct thread_rec *t, struct thread_rec *self)
-{
-	struct cmd *cmd = atomic_exchange_explicit(&t->posting, NULL, memory_order_seq_cst);
-	const struct timespec pause = { .tv_nsec = 200000 };
-
-	reclaim_close(t, self);
-	for (unsigned i = 0; cmd && cmd_is_queued(cmd) && i < REPOST_TRIES; i++) {
-		self->call.arg[0] = (uintptr_t)cmd;
-		if (stack_call(cmd_stack(cmd), SOCK_OP_REPOST, NULL, self) != -EAGAIN)
-			return;
-		SYS(clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL); /* a living thread is at it, and will push */
+			if (s) {
+				sock_post(slab_at(&gz->socks, s - 1), SOCK_CMD_NOTIFY, self);
+				sock_unref(slab_at(&gz->socks, s - 1), self);
+			}
+		}
+		at = atomic_load_explicit(&c->next, memory_order_relaxed);
+		slab_free(&gz->epoll_chunks, c);
 	}
 }
 
 void sock_reclaim_thread(struct thread_rec *t, struct thread_rec *self)
 {
-	buf_free_list(atomic_exchange_explicit(&t->filling, NULL, memory_order_acquire));
+	struct epoll *ep = atomic_exchange_explicit(&t->taken_ep, NULL, memory_order_acquire);
+
+	if (ep)
+		epoll_instance_unref(ep, self);
 	reclaim_ref(&t->taken, self);
 	for (unsigned i = 0; i < THREAD_HELD; i++)
 		reclaim_ref(&t->held[i], self);
+	reclaim_held_more(t, self);
 	for (unsigned i = 0; i < THREAD_PINS; i++)
 		atomic_store_explicit(&t->pins[i], NULL, memory_order_release);
 }
+
+/* --- locks --- */
+
+struct tids {
+	uint32_t n, tid[256];
+};
+
+static bool take_over(struct rlock *l, const struct tids *dead, struct thread_rec *self)
+{
+	uint32_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
+
+	for (uint32_t i = 0; word && i < dead->n; i++)
+		if (dead->tid[i] == word)
+			return atomic_compare_exchange_strong_explicit(&l->word, &word, self->tid, memory_order_acquire,
+								       memory_order_relaxed);
+	return false;
+}
+
+static void take_over_all(const struct tids *dead, struct thread_rec *self)
+{
+	uint32_t n = atomic_load_explicit(&gz->socks.fresh, memory_order_acquire);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct sock *s = slab_at(&gz->socks, i);
+
+		if (!(atomic_load_explicit(&s->slab.gen, memory_order_acquire) & 1))
+			continue;
+		if (unlikely(take_over(&s->rlock, dead, self)))
+			sock_rlock_inherit(s);
+		if (unlikely(take_over(&s->wlock, dead, self))) {
+			/* It may have counted bytes that it did not hand over. */
+			if (s->type == SOCK_STREAM)
+				(void)stack_call(sock_stack(s), SOCK_OP_TX_REPAIR, s, self);
+			rlock_unlock(&s->wlock);
+		}
+	}
+	n = atomic_load_explicit(&gz->epolls.fresh, memory_order_acquire);
+	for (uint32_t i = 0; i < n; i++) {
+		struct epoll *ep = slab_at(&gz->epolls, i);
+
+		if (atomic_load_explicit(&ep->slab.gen, memory_order_acquire) & 1 && take_over(&ep->lock, dead, self)) {
+			epoll_repair(ep);
+			rlock_unlock(&ep->lock);
+		}
+	}
+}
+
+void sock_reclaim_locks(bool (*dead)(const struct thread_rec *t), struct thread_rec *self)
+{
+	uint32_t n = atomic_load_explicit(&gz->threads.fresh, memory_order_acquire);
+	struct tids tids = { 0 };
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct thread_rec *t = slab_at(&gz->threads, i);
+
+		if (!dead(t) || !t->tid)
+			continue;
+		tids.tid[tids.n++] = t->tid;
+		if (tids.n == ARRAY_SIZE(tids.tid)) {
+			take_over_all(&tids, self);
+			tids.n = 0;
+		}
+	}
+	if (tids.n)
+		take_over_all(&tids, self);
+}
+
+/* --- waits --- */
 
 static void reclaim_item(struct item *it, struct thread_rec *self)
 {
@@ -162,7 +178,7 @@ void sock_reclaim_waits(bool (*dead)(const struct thread_rec *t), struct thread_
 	for (uint32_t i = 0; i < n; i++) {
 		struct epoll *ep = slab_at(&gz->epolls, i);
 
-		if (atomic_load_explicit(&ep->slab.gen, memory_order_acquire) & 1 && atomic_load_explicit(&ep->refs, memory_order_relaxed))
+		if (atomic_load_explicit(&ep->slab.gen, memory_order_acquire) & 1 && vcount_get(&ep->refs, memory_order_relaxed))
 			reclaim_instance(ep, dead);
 	}
 }

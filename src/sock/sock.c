@@ -46,7 +46,6 @@ void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
 	rlock_init(&s->rlock);
 	s->rx_off = 0;
 	s->rx_head = s->rx_tail = NULL;
-	atomic_store_explicit(&s->rx_taking, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->rx_urg_read, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->rx_urg_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->rx_read, 0, memory_order_relaxed);
@@ -66,11 +65,11 @@ void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
 	atomic_store_explicit(&s->tx_acked, 0, memory_order_relaxed);
 	inbox_init(&s->acc_in);
 	s->acc_head = NULL;
-	atomic_store_explicit(&s->acc_len, 0, memory_order_relaxed);
+	vcount_set(&s->acc_len, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->backlog, 0, memory_order_relaxed);
 	s->listener = NULL;
 	list_init(&s->items);
-	atomic_store_explicit(&s->item_count, 0, memory_order_relaxed);
+	vcount_set(&s->item_count, 0, memory_order_relaxed);
 	s->bound_addr = ip_addr_any();
 	s->bound_port_be = 0;
 	list_init(&s->zombie_node);
@@ -82,22 +81,27 @@ void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
 	opts_defaults(&s->opt);
 	memset(&s->tcb, 0, sizeof(s->tcb));
 	/* Last: from here on a stale pointer sees a live socket again. */
-	atomic_store_explicit(&s->refs, 1, memory_order_release);
+	vcount_set(&s->refs, 1, memory_order_release);
 }
 
 struct sock *sock_create(int family, int type, bool nonblock, struct thread_rec *self)
 {
-	struct sock *s = slab_alloc(&gz->socks);
+	struct sock *s;
 	uint32_t stack_id = 0;
 
-	if (!s)
+	crit_enter();
+	s = slab_alloc(&gz->socks);
+	if (!s) {
+		crit_exit();
 		return NULL;
+	}
 	if (gz->nb_stacks > 1)
 		stack_id = slab_index(&gz->threads, self) % gz->nb_stacks;
 	sock_init(s, family, type, (uint8_t)stack_id);
 	if (nonblock)
 		atomic_store_explicit(&s->fl_flags, O_NONBLOCK, memory_order_relaxed);
 	atomic_store_explicit(&self->taken, s, memory_order_relaxed);
+	crit_exit();
 	return s;
 }
 
@@ -105,11 +109,12 @@ void sock_post(struct sock *s, uint32_t bits, struct thread_rec *self)
 {
 	uint32_t old;
 
-	thread_posting(self, &s->cmd);
+	crit_enter();
 	old = atomic_fetch_or_explicit(&s->cmd_bits, bits | SOCK_CMD_QUEUED, memory_order_acq_rel);
 	if (!(old & SOCK_CMD_QUEUED))
-		stack_post(sock_stack(s), &s->cmd, self);
-	thread_posting(self, NULL);
+		stack_post_marked(sock_stack(s), &s->cmd, self);
+	else
+		crit_exit();
 }
 
 /* SO_LINGER with a time: the call waits until the peer has acknowledged everything, our FIN included (Linux waits whether or not the
@@ -162,9 +167,12 @@ static void linger_wait(struct sock *s, uint32_t gen, uint64_t timeo_us, struct 
 	idle_leave(self);
 }
 
-/* The last reference has gone: port, state, and the owner is told. From the return on s may be another socket, unless the caller pins it. */
-void sock_last_unref(struct sock *s, struct thread_rec *self)
+/* The last reference has gone: port, state, and the owner is told. Inside a critical section, which ends here. From the return on s may be another
+ * socket, unless the caller pins it. */
+static void sock_last_unref(struct sock *s, struct thread_rec *self)
 {
+	uint32_t old;
+
 	/* A port that no connection uses is free when close() returns, not when the owner gets round to it: servers that restart in place
 	 * bind it again at once. */
 	if (!(sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_EVER_CONNECTED))) {
@@ -174,30 +182,114 @@ void sock_last_unref(struct sock *s, struct thread_rec *self)
 			ports_listen(s, false);
 		ports_unbind(proto, s);
 	}
+	/* The command first: an orphan without one may be freed by its owner at any event, and would be told of its end afterwards. When somebody
+	 * else pushes the command the owner may run it at once, and marks the orphan himself. */
+	old = atomic_fetch_or_explicit(&s->cmd_bits, SOCK_CMD_CLOSE | SOCK_CMD_QUEUED, memory_order_acq_rel);
+	if (old & SOCK_CMD_QUEUED) {
+		crit_exit();
+		return;
+	}
 	status_set(s, SOCK_ORPHAN);
-	sock_post(s, SOCK_CMD_CLOSE, self);
+	stack_post_marked(sock_stack(s), &s->cmd, self);
 }
 
-void sock_unref(struct sock *s, struct thread_rec *self)
+/* Inside a critical section, which ends here. */
+static void sock_unref_entered(struct sock *s, struct thread_rec *self)
 {
 	uint64_t linger_us = 0;
 	uint32_t gen;
 
-	atomic_store_explicit(&self->closing, s, memory_order_relaxed);
 	if (unlikely(atomic_load_explicit(&self->taken, memory_order_relaxed) == s))
 		atomic_store_explicit(&self->taken, NULL, memory_order_relaxed);
 	/* acq_rel: what other holders did with the socket is seen by whoever closes it */
-	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) {
-		atomic_store_explicit(&self->closing, NULL, memory_order_relaxed);
+	if (vcount_dec(&s->refs, memory_order_acq_rel) != 1) {
+		crit_exit();
 		return;
 	}
 	if (s->type == SOCK_STREAM && s->opt.linger_on && s->opt.linger_s && !self->owned)
 		linger_us = (uint64_t)s->opt.linger_s * US_PER_S;
 	gen = atomic_load_explicit(&s->slab.gen, memory_order_relaxed);
 	sock_last_unref(s, self);
-	atomic_store_explicit(&self->closing, NULL, memory_order_relaxed);
 	if (unlikely(linger_us))
 		linger_wait(s, gen, linger_us, self);
+}
+
+void sock_unref(struct sock *s, struct thread_rec *self)
+{
+	crit_enter();
+	sock_unref_entered(s, self);
+}
+
+/* --- references for the time of a call --- */
+
+/* Those beyond THREAD_HELD: chunks of their own, chained, with indices of sockets. */
+static _Atomic uint32_t *hold_slot(unsigned i, bool make, struct thread_rec *self)
+{
+	_Atomic uint32_t *link = &self->held_more;
+	struct hold_chunk *c;
+	uint32_t at;
+
+	for (i -= THREAD_HELD;; i -= HOLD_CHUNK) {
+		at = atomic_load_explicit(link, memory_order_relaxed);
+		if (!at) {
+			c = make ? slab_alloc(&gz->epoll_chunks) : NULL;
+			if (!c)
+				return NULL;
+			atomic_store_explicit(&c->next, 0, memory_order_relaxed);
+			for (unsigned k = 0; k < HOLD_CHUNK; k++)
+				atomic_store_explicit(&c->sock[k], 0, memory_order_relaxed);
+			at = slab_index(&gz->epoll_chunks, c) + 1;
+			atomic_store_explicit(link, at, memory_order_release);
+		}
+		c = slab_at(&gz->epoll_chunks, at - 1);
+		if (i < HOLD_CHUNK)
+			return &c->sock[i];
+		link = &c->next;
+	}
+}
+
+int sock_hold(struct sock *s, unsigned i, struct thread_rec *self)
+{
+	_Atomic uint32_t *slot = NULL;
+	int err = 0;
+
+	crit_enter();
+	if (unlikely(i >= THREAD_HELD)) {
+		slot = hold_slot(i, true, self);
+		err = slot ? 0 : -ENOMEM;
+	}
+	if (likely(!err) && !vcount_inc_live(&s->refs))
+		err = -EBADF;
+	if (err)
+		;
+	else if (slot)
+		atomic_store_explicit(slot, slab_index(&gz->socks, s) + 1, memory_order_relaxed);
+	else
+		atomic_store_explicit(&self->held[i], s, memory_order_relaxed);
+	crit_exit();
+	return err;
+}
+
+void sock_unhold(struct sock *s, unsigned i, struct thread_rec *self)
+{
+	crit_enter();
+	if (unlikely(i >= THREAD_HELD))
+		atomic_store_explicit(hold_slot(i, false, self), 0, memory_order_relaxed);
+	else
+		atomic_store_explicit(&self->held[i], NULL, memory_order_relaxed);
+	sock_unref_entered(s, self);
+}
+
+void sock_hold_end(struct thread_rec *self)
+{
+	while (unlikely(self->held_more)) {
+		struct hold_chunk *c = slab_at(&gz->epoll_chunks, self->held_more - 1);
+
+		crit_enter();
+		atomic_store_explicit(&self->held_more, atomic_load_explicit(&c->next, memory_order_relaxed), memory_order_relaxed);
+		slab_free(&gz->epoll_chunks, c);
+		crit_exit();
+	}
 }
 
 bool pinned_by_any(const void *p)
@@ -219,15 +311,16 @@ bool pinned_by_any(const void *p)
 
 static void rx_purge(struct sock *s)
 {
+	rx_settle(s);
 	buf_free_list(s->rx_head);
 	buf_free_list(inbox_take(&s->rx_in));
 	s->rx_head = s->rx_tail = NULL;
-	buf_free_list(inbox_take(&s->tx_in));
+	tx_drop(s);
 }
 
 void sock_maybe_free(struct stack *st, struct sock *s)
 {
-	if (atomic_load_explicit(&s->refs, memory_order_acquire) != 0 ||
+	if (vcount_get(&s->refs, memory_order_acquire) != 0 ||
 	    !atomic_load_explicit(&s->engine_done, memory_order_relaxed) ||
 	    !(sock_status(s) & SOCK_ORPHAN))
 		return;
@@ -237,7 +330,7 @@ void sock_maybe_free(struct stack *st, struct sock *s)
 		return;
 	}
 	/* After the pins: a thread that was registering an item counted it before it unpinned. */
-	if (atomic_load_explicit(&s->item_count, memory_order_acquire) != 0 ||
+	if (vcount_get(&s->item_count, memory_order_acquire) != 0 ||
 	    atomic_load_explicit(&s->cmd_bits, memory_order_acquire) != 0)
 		return; /* the item's, or the command's, end looks again */
 	if (s->mcast)
@@ -245,8 +338,10 @@ void sock_maybe_free(struct stack *st, struct sock *s)
 	ports_unbind(s->type == SOCK_STREAM ? PORT_TCP : PORT_UDP, s);
 	list_del(&s->zombie_node);
 	rx_purge(s);
+	crit_enter();
 	atomic_store_explicit(&s->status, 0, memory_order_release);
 	slab_free(&gz->socks, s);
+	crit_exit();
 }
 
 void sock_reap_zombies(struct stack *st)

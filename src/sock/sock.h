@@ -15,6 +15,7 @@
 
 #include "base/inbox.h"
 #include "base/rlock.h"
+#include "base/vcount.h"
 #include "stack/own.h"
 #include "tcp/tcb.h"
 
@@ -35,6 +36,7 @@
 #define SOCK_HAS_KERNEL 0x0400u /* posix has a real kernel socket under the same number (ANY bind) */
 #define SOCK_EVER_CONNECTED 0x0800u
 #define SOCK_ABORT 0x1000u	/* close by RST whatever the options say (a child nobody accepted) */
+#define SOCK_CLOSED 0x2000u	/* the owner has run the close that the last reference left [stack] */
 
 /* s->cmd_bits: what the owner shall do; set by any thread, taken by the owner in one exchange */
 #define SOCK_CMD_SEND 0x01u	/* tx_in has data */
@@ -77,7 +79,7 @@ enum sock_ss { SS_FREE, SS_PENDING, SS_DONE };
 struct sock {
 	/* --- line 0: identity, state, what a reader and readiness need --- */
 	struct slab_hdr slab;
-	_Atomic uint32_t refs; /* descriptor table entries of all processes + 1 while in an accept queue */
+	vcount refs;	       /* descriptor table entries of all processes, calls that hold it, + 1 while in an accept queue */
 	uint8_t family;	       /* AF_INET | AF_INET6 as the application made it [const] */
 	uint8_t type;	       /* SOCK_STREAM | SOCK_DGRAM [const] */
 	uint8_t stack_id;      /* owner; set at creation, may change only before connect/listen */
@@ -89,13 +91,12 @@ struct sock {
 	struct inbox rx_in;		/* mbufs (stream: payload only; datagram: one each), pushed by stacks */
 	_Atomic uint64_t rx_written;	/* bytes pushed [stack]; datagram sockets count datagrams, fetch_add by any stack */
 	_Atomic uint64_t rx_read;	/* bytes consumed [app, rlock] */
-	struct rlock rlock;		/* guards rx_head .. rx_taking, rx_read, rx_true_out, acc_head */
+	struct rlock rlock;		/* guards rx_head .. rx_off, rx_read, rx_true_out, acc_head */
 	_Atomic uint32_t rcvbuf;
 	/* --- line 1: the rest of receiving, and who waits --- */
 	struct inbox_node *rx_head;	/* [app, rlock] taken from rx_in, in order */
 	struct inbox_node *rx_tail;
 	uint32_t rx_off;		/* bytes already taken of rx_head's first segment */
-	_Atomic uint8_t rx_taking;	/* between taking from rx_in and linking: a holder killed there lost data */
 	_Atomic uint8_t rx_urg_read;	/* the byte at rx_urg_at was read by MSG_OOB and is to be skipped [app, rlock] */
 	_Atomic uint8_t tx_nospace;	/* somebody found the buffer full and wants EPOLLOUT [any] */
 	_Atomic uint8_t ss_state;	/* enum sock_ss: how far the application's connect() got [app] */
@@ -117,13 +118,13 @@ struct sock {
 	struct cmd cmd;
 	/* --- cold --- */
 	_Atomic uint32_t cmd_bits;
-	_Atomic uint32_t item_count;	/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
+	vcount item_count;		/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
 	_Atomic uint64_t rx_urg_at;	/* position (as rx_read) of the urgent byte [stack] */
 	/* accept queue of a listener */
 	struct inbox acc_in;		/* struct sock by acc_node */
 	struct inbox_node *acc_head;	/* [app, rlock] */
 	struct inbox_node acc_node;	/* in the listener's queue */
-	_Atomic uint32_t acc_len;	/* established, not yet accepted */
+	vcount acc_len;			/* established, not yet accepted */
 	_Atomic uint32_t backlog;
 	struct sock *listener;		/* [stack] until accepted */
 	/* name space (ports.c, its lock) */
@@ -135,7 +136,7 @@ struct sock {
 	struct list zombie_node;	/* [stack] */
 	_Atomic uint64_t rcvtimeo_us, sndtimeo_us; /* 0: none */
 	uint32_t last_pktinfo;
-	struct mcast *mcast; /* [stack] group memberships, item slab or NULL */
+	struct mcast *mcast; /* [stack] group memberships or NULL */
 	struct sock_opts opt;
 	struct tcb tcb;
 };
@@ -175,10 +176,18 @@ uint32_t sock_ready_events(const struct sock *s, uint32_t want);
 /* EPOLLIN OUT PRI ERR HUP RDHUP RDNORM WRNORM of s now, exactly as Linux's poll would say. Any thread. */
 uint32_t sock_readiness(const struct sock *s);
 
+extern const uint32_t mcast_obj_bytes;
+
 /* --- life --- */
 /* A new socket with one reference; NULL when out of memory. nonblock: O_NONBLOCK. */
 struct sock *sock_create(int family, int type, bool nonblock, struct thread_rec *self);
-static force_inline void sock_ref(struct sock *s) { atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed); }
+static force_inline uint32_t sock_refs(const struct sock *s) { return vcount_get(&s->refs, memory_order_relaxed); }
+static force_inline void sock_ref(struct sock *s) { vcount_inc(&s->refs, memory_order_relaxed); }
+/* A reference for the time of a call, to a pinned socket, noted as number i of this thread. -EBADF: the last one is gone already; -ENOMEM. */
+int sock_hold(struct sock *s, unsigned i, struct thread_rec *self);
+/* Lets go; may sleep as sock_unref(). After the last: sock_hold_end(). */
+void sock_unhold(struct sock *s, unsigned i, struct thread_rec *self);
+void sock_hold_end(struct thread_rec *self);
 /* Drops a reference; with the last one the connection is closed. may sleep: SO_LINGER on a blocking socket. */
 void sock_unref(struct sock *s, struct thread_rec *self);
 
@@ -208,16 +217,19 @@ void sock_on_command(struct stack *st, struct sock *s); /* CMD_SOCK */
 /* stack_calls[]: operations that stack_call() runs */
 enum sock_op { SOCK_OP_CONNECT, SOCK_OP_LISTEN, SOCK_OP_SETOPT, SOCK_OP_GETOPT, SOCK_OP_DISCONNECT, SOCK_OP_SEND_DGRAM,
 	       SOCK_OP_CTL_CONNS, SOCK_OP_CTL_NEIGH, SOCK_OP_CTL_LATENCY, SOCK_OP_NOP, SOCK_OP_UNLISTEN, SOCK_OP_SEND_OOB,
-	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_REPOST, SOCK_OP_COUNT };
+	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_RECLAIM, SOCK_OP_BUFFERS, SOCK_OP_COUNT };
 int64_t sock_on_call(struct stack *st, struct stack_call *call);
 /* Frees zombies whose pins are gone; called once per some rounds. */
 void sock_reap_zombies(struct stack *st);
 /* SOCK_OP_CTL_*: set by ctl/ before the stacks run; NULL: -ENOSYS. */
 extern int64_t (*sock_ctl_hook)(struct stack *st, struct stack_call *call);
-/* What killed processes left (reclaim.c); the home. The references and the unsent buffers that a thread of one held; may run the stack. */
+/* What killed processes left (reclaim.c); the home. The references that a thread of one held; may run the stack. */
 void sock_reclaim_thread(struct thread_rec *t, struct thread_rec *self);
-/* A command that it marked as queued and did not push. After everything that it pushed has been run. */
-void sock_reclaim_command(struct thread_rec *t, struct thread_rec *self);
+/* The locks that it held are taken over and what they guard is put in order. */
+void sock_reclaim_locks(bool (*dead)(const struct thread_rec *t), struct thread_rec *self);
+/* What a process was in the middle of when it was killed (sweep.c). 0: everything is in order again; else another look is due: > 0 something was
+ * put in order and more may be, -EAGAIN a living thread (of a stopped process, or dead and not known to be) is in the middle of something. */
+int sock_sweep(bool (*dead)(const struct thread_rec *t), struct thread_rec *self);
 /* Their places among the waiters: waiting items, bits in epoll instances; wake-ups that they took with them go to others. */
 void sock_reclaim_waits(bool (*dead)(const struct thread_rec *t), struct thread_rec *self);
 /* Gives the buffers of the thread's magazine back. */

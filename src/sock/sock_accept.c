@@ -12,6 +12,7 @@ static struct sock *accept_take(struct sock *l, struct thread_rec *self)
 	sock_rlock(l, self);
 	/* After the last reference is gone the queue belongs to the owner, who resets what is in it. */
 	if (likely(!(sock_status(l) & SOCK_ORPHAN))) {
+		crit_enter();
 		if (!l->acc_head)
 			l->acc_head = inbox_take(&l->acc_in);
 		n = l->acc_head;
@@ -19,8 +20,9 @@ static struct sock *accept_take(struct sock *l, struct thread_rec *self)
 			child = container_of(n, struct sock, acc_node);
 			l->acc_head = n->next;
 			atomic_store_explicit(&self->taken, child, memory_order_relaxed);
-			atomic_fetch_sub_explicit(&l->acc_len, 1, memory_order_acq_rel);
+			vcount_dec(&l->acc_len, memory_order_acq_rel);
 		}
+		crit_exit();
 	}
 	rlock_unlock(&l->rlock);
 	return child;
@@ -49,7 +51,7 @@ int sock_accept(struct sock *s, struct sock **out, bool nonblock, int kernel_fd,
 
 		if (!(sock_status(s) & SOCK_LISTENING))
 			return -EINVAL;
-		if (atomic_load_explicit(&s->acc_len, memory_order_acquire)) {
+		if (vcount_get(&s->acc_len, memory_order_acquire)) {
 			*out = accept_take(s, self);
 			if (*out)
 				return 0;

@@ -16,6 +16,8 @@ void sock_tx_run(struct stack *st, struct sock *s)
 
 	if (!n)
 		return;
+	for (struct inbox_node *k = n; k; k = k->next) /* no client's any more */
+		buf_untag(pkt_of_node(k));
 	if (s->type != SOCK_STREAM) {
 		while (n) {
 			struct inbox_node *next = n->next;
@@ -39,6 +41,15 @@ void sock_tx_run(struct stack *st, struct sock *s)
 	st->stats.app_write++;
 }
 
+void tx_drop(struct sock *s)
+{
+	struct inbox_node *n = inbox_take(&s->tx_in);
+
+	for (struct inbox_node *k = n; k; k = k->next)
+		buf_untag(pkt_of_node(k));
+	buf_free_list(n);
+}
+
 bool sock_accept_purge(struct stack *st, struct sock *l)
 {
 	struct thread_rec *self = thread_self_tls;
@@ -48,6 +59,7 @@ bool sock_accept_purge(struct stack *st, struct sock *l)
 	/* The lock is only tried: an application thread may be in accept(). */
 	if (!self || !rlock_trylock(&l->rlock, self->tid))
 		return false;
+	crit_enter(); /* they are in nobody's list meanwhile */
 	lists[0] = l->acc_head;
 	lists[1] = inbox_take(&l->acc_in);
 	l->acc_head = NULL;
@@ -57,10 +69,11 @@ bool sock_accept_purge(struct stack *st, struct sock *l)
 			struct sock *child = container_of(lists[i], struct sock, acc_node);
 
 			lists[i] = lists[i]->next;
-			atomic_fetch_sub_explicit(&l->acc_len, 1, memory_order_acq_rel);
+			vcount_dec(&l->acc_len, memory_order_acq_rel);
 			status_set(child, SOCK_ABORT);
 			sock_unref(child, self);
 		}
+	crit_exit();
 	return true;
 }
 
@@ -71,6 +84,7 @@ static void item_drop_locked(struct stack *st, struct sock *s, struct item *it)
 	bool queue;
 
 	list_del(&it->sock_node);
+	crit_enter();
 	do {
 		want = (w | ITEM_DEAD) & ~ITEM_LINKED;
 		/* An instance that still lists it must look at it to forget it. */
@@ -78,15 +92,19 @@ static void item_drop_locked(struct stack *st, struct sock *s, struct item *it)
 		if (queue)
 			want |= ITEM_QUEUED;
 	} while (!atomic_compare_exchange_weak_explicit(&it->word, &w, want, memory_order_acq_rel, memory_order_relaxed));
-	atomic_fetch_sub_explicit(&s->item_count, 1, memory_order_acq_rel);
+	vcount_dec(&s->item_count, memory_order_acq_rel);
 	if (queue && it->kind == ITEM_THREAD) {
 		list_push_back(&st->wake_threads, &it->wake_node);
+		crit_exit();
 	} else if (queue) {
 		inbox_push(&ep->ready_in, &it->ready_node);
+		crit_exit();
 		if (unlikely(atomic_load_explicit(&ep->dead, memory_order_seq_cst)))
 			epoll_drain_dead(ep);
 	} else if (!(want & ITEM_HOLDS)) {
-		item_release(it, 0);
+		item_free(it);
+	} else {
+		crit_exit();
 	}
 }
 
@@ -109,12 +127,15 @@ void item_on_command(struct stack *st, struct item *it)
 		stack_post(sock_stack(s), &it->cmd, thread_self_tls);
 		return;
 	}
+	crit_enter();
 	w = atomic_fetch_and_explicit(&it->word, ~ITEM_CMD, memory_order_acq_rel) & ~ITEM_CMD;
-	if (!(w & ITEM_LINKED)) {
-		if (!(w & ITEM_HOLDS))
-			item_release(it, 0);
+	if (!(w & ITEM_HOLDS)) {
+		item_free(it);
 		return;
 	}
+	crit_exit();
+	if (!(w & ITEM_LINKED))
+		return;
 	if (w & ITEM_DEAD) {
 		uint64_t holds = ITEM_LINKED;
 
@@ -127,8 +148,10 @@ void item_on_command(struct stack *st, struct item *it)
 		} else if (w & ITEM_QUEUED && atomic_load_explicit(&it->ep->dead, memory_order_acquire)) {
 			epoll_drain_dead(it->ep);
 		}
+		crit_enter();
+		vcount_dec(&s->item_count, memory_order_acq_rel);
 		item_release(it, holds);
-		atomic_fetch_sub_explicit(&s->item_count, 1, memory_order_acq_rel);
+		crit_exit();
 		sock_maybe_free(st, s);
 		return;
 	}
@@ -158,11 +181,12 @@ void item_on_command(struct stack *st, struct item *it)
 }
 
 /* Last reference gone. May free s: nothing is touched after. */
-static void sock_close(struct stack *st, struct sock *s)
+void sock_close(struct stack *st, struct sock *s)
 {
 	uint32_t status = sock_status(s);
 	uint64_t linger_us = UINT64_MAX;
 
+	status_set(s, SOCK_ORPHAN | SOCK_CLOSED);
 	sock_items_drop(st, s);
 	if (status & SOCK_LISTENING) {
 		ports_listen(s, false);
@@ -228,9 +252,6 @@ void sock_on_command(struct stack *st, struct sock *s)
 		if (unlikely(orphan && sock_status(s) & SOCK_LISTENING)) {
 			if (!sock_accept_purge(st, s) && !list_linked(&s->zombie_node))
 				list_push_back(&st->zombies, &s->zombie_node);
-		} else if (unlikely(sock_status(s) & SOCK_ABORT && !atomic_load(&s->engine_done))) {
-			tcp_abort(st, &s->tcb); /* its stream lost bytes with a killed reader */
-			return;
 		}
 		sock_note(st, s, NOTE_ALL);
 	}
@@ -361,7 +382,7 @@ static int64_t op_disconnect(struct stack *st, struct sock *s)
 		return op_unlisten(st, s);
 	if (!atomic_load_explicit(&s->engine_done, memory_order_relaxed))
 		tcp_abort(st, &s->tcb);
-	buf_free_list(inbox_take(&s->tx_in));
+	tx_drop(s);
 	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->tx_acked, sock_tx_used(s), memory_order_relaxed);
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
@@ -374,6 +395,7 @@ static int64_t op_disconnect(struct stack *st, struct sock *s)
 static int64_t op_send_oob(struct stack *st, struct sock *s, struct inbox_node *first)
 {
 	sock_tx_run(st, s);
+	buf_untag(pkt_of_node(first));
 	if (sock_status(s) & SOCK_DEAD) {
 		buf_free_list(first);
 		return -EPIPE;
@@ -427,8 +449,10 @@ int64_t sock_on_call(struct stack *st, struct stack_call *call)
 
 		return udp_output(st, s, m);
 	}
-	case SOCK_OP_REPOST:
-		return sock_op_repost(st, (struct cmd *)(uintptr_t)call->arg[0]);
+	case SOCK_OP_RECLAIM:
+		return sock_op_reclaim(st, call);
+	case SOCK_OP_BUFFERS:
+		return sock_op_buffers(st, call);
 	case SOCK_OP_CTL_CONNS:
 	case SOCK_OP_CTL_NEIGH:
 	case SOCK_OP_CTL_LATENCY:

@@ -140,7 +140,7 @@ static void connect_move(struct sock *s, const struct connect_args *a)
 	laddr = ip_addr_is_any(&s->bound_addr) ? ip_addr_v4(sock_stack(s)->ip4.addr_be) : s->bound_addr;
 	want = steer_stack(&laddr, s->bound_port_be, &a->raddr, a->rport_be);
 	/* Items hang on the old owner's list: such a socket stays, and its frames are re-steered by tuple in vain; so only without. */
-	if (want != s->stack_id && atomic_load_explicit(&s->item_count, memory_order_acquire) == 0 &&
+	if (want != s->stack_id && vcount_get(&s->item_count, memory_order_acquire) == 0 &&
 	    atomic_load_explicit(&s->cmd_bits, memory_order_acquire) == 0)
 		s->stack_id = (uint8_t)want;
 }

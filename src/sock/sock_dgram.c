@@ -103,7 +103,6 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		uint32_t room, len = 0;
 
 		if (unlikely(!m)) {
-			atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
 			buf_put(head, self);
 			return NULL;
 		}
@@ -114,10 +113,8 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		} else {
 			head = m;
 			pkt_meta(m)->q.next = NULL;
-			atomic_store_explicit(&self->filling, &pkt_meta(m)->q, memory_order_relaxed);
 		}
 		last = m;
-		atomic_signal_fence(memory_order_seq_cst);
 		m->data_off = PKT_HEADROOM;
 		room = (uint32_t)m->buf_len - PKT_HEADROOM;
 		while (len < room && done < n) {
@@ -221,9 +218,11 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 			return -err;
 		m = NULL;
 		if (likely(sock_writable(s))) {
+			thread_buffers_out(self, true); /* until it is pushed */
 			m = dgram_fill(st, msg, n, self);
 			if (likely(m != NULL))
 				break;
+			thread_buffers_out(self, false);
 		}
 		err = dgram_full(s, sock_writable(s), flags, &deadline, self);
 		if (err < 0)
@@ -243,11 +242,10 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 		stack_leave(st, self);
 		return err ? err : (ssize_t)n;
 	}
-	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
 	/* Counted with one byte more, so that empty datagrams count too. */
 	atomic_fetch_add_explicit(&s->tx_written, n + 1, memory_order_relaxed);
 	inbox_push(&s->tx_in, &pkt_meta(m)->q);
+	thread_buffers_out(self, false);
 	sock_post(s, SOCK_CMD_SEND, self);
 	return (ssize_t)n;
 }
@@ -348,7 +346,7 @@ static void dgram_copy(const struct msghdr *msg, struct rte_mbuf *m, size_t n)
 }
 
 /* The first datagram, out of the queue unless peek (then it is only valid under rlock, which the caller holds). */
-static struct rte_mbuf *dgram_take(struct sock *s, bool peek)
+static struct rte_mbuf *dgram_take(struct sock *s, bool peek, const struct thread_rec *self)
 {
 	struct inbox_node *n;
 	struct rte_mbuf *m;
@@ -360,6 +358,8 @@ static struct rte_mbuf *dgram_take(struct sock *s, bool peek)
 	m = pkt_of_node(n);
 	if (peek)
 		return m;
+	if (unlikely(thread_is_client(self)))
+		buf_tag(m, self);
 	s->rx_head = n->next;
 	if (!s->rx_head)
 		s->rx_tail = NULL;
@@ -423,9 +423,11 @@ ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int 
 			return -r;
 		if (likely(sock_rx_bytes(s))) {
 			sock_rlock(s, self);
-			m = dgram_take(s, flags & MSG_PEEK);
+			thread_buffers_out(self, true);
+			m = dgram_take(s, flags & MSG_PEEK, self);
 			if (unlikely(flags & MSG_PEEK && m)) {
 				got = dgram_give(s, msg, m, n, flags);
+				thread_buffers_out(self, false);
 				rlock_unlock(&s->rlock);
 				return got;
 			}
@@ -433,8 +435,10 @@ ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int 
 			if (likely(m != NULL)) {
 				got = dgram_give(s, msg, m, n, flags);
 				buf_put(m, self);
+				thread_buffers_out(self, false);
 				return got;
 			}
+			thread_buffers_out(self, false);
 			continue; /* another reader was faster */
 		}
 		if (nonblock && !polled) {
@@ -472,7 +476,7 @@ size_t dgram_first_bytes(struct sock *s, struct thread_rec *self)
 	if (!sock_rx_bytes(s))
 		return 0;
 	sock_rlock(s, self);
-	m = dgram_take(s, true);
+	m = dgram_take(s, true, self);
 	n = m ? m->pkt_len : 0;
 	rlock_unlock(&s->rlock);
 	return n;

@@ -87,10 +87,20 @@ struct epoll_chunk {
 	uint32_t first[EPOLL_CHUNK_FDS]; /* index + 1 of an item; chain by fd_next */
 };
 
+/* References of a call to more sockets than fit its thread's record; an object of the same slab. */
+#define HOLD_CHUNK 512u
+struct hold_chunk {
+	struct slab_hdr slab;
+	_Atomic uint32_t next; /* index + 1 */
+	_Atomic uint32_t sock[HOLD_CHUNK]; /* index + 1 */
+};
+_Static_assert(sizeof(struct hold_chunk) <= sizeof(struct epoll_chunk), "objects of one slab");
+
 struct epoll {
 	struct slab_hdr slab;
-	_Atomic uint32_t refs;	/* descriptors of all processes */
-	_Atomic uint32_t lives; /* items that exist + 1 until destroyed; at 0 the object goes to the reaper */
+	vcount refs;		/* descriptors of all processes */
+	_Atomic uint32_t ended; /* epoll_destroy() is through: the instance's own life in `lives` is gone or about to go */
+	_Atomic uint64_t lives; /* items that exist + 1 until destroyed; at 0 the object goes to the reaper. Changes counted above bit 32 */
 	struct inbox ready_in;	/* items, pushed by stacks (any number), taken under lock */
 	struct list wake_node;	/* on the st->wake_eps of stack noted_by - 1 */
 	_Atomic uint32_t noted_by;
@@ -128,6 +138,8 @@ void sock_note_item(struct stack *st, struct item *it);
 /* --- epoll.c --- */
 /* Lets go of one or more holds; frees the item when none is left. */
 void item_release(struct item *it, uint64_t holds);
+/* Nothing holds it. Inside a critical section, which ends here. */
+void item_free(struct item *it);
 /* Wakes one thread that sleeps on ep; prefers the caller itself. */
 void epoll_wake_one(struct epoll *ep);
 /* Tells the kernel's side of an exposed instance. */
@@ -151,13 +163,14 @@ uint64_t sock_deadline(uint64_t timeo_us); /* 0: never */
 /* Frees s if nothing holds it any more; else it waits on st->zombies when only pins are in the way. Owner. */
 void sock_maybe_free(struct stack *st, struct sock *s);
 bool pinned_by_any(const void *p);
-void sock_last_unref(struct sock *s, struct thread_rec *self);
 int sockaddr_get(const struct sock *s, const struct sockaddr *sa, socklen_t len, struct ip_addr *addr, uint16_t *port_be);
 void sockaddr_put(const struct sock *s, const struct ip_addr *addr, uint16_t port_be, struct sockaddr *sa, socklen_t *len);
 void sock_init(struct sock *s, int family, int type, uint8_t stack_id);
 /* Takes every item off a socket that is closed; the instances forget them when they next look. Owner. */
 void sock_items_drop(struct stack *st, struct sock *s);
 void sock_rlock(struct sock *s, struct thread_rec *self);
+/* s->rlock was taken over from a dead holder: puts in order what it guards, and unlocks. */
+void sock_rlock_inherit(struct sock *s);
 /* sock_opts.c, called on the owner */
 int64_t sock_opt_call(struct stack *st, struct stack_call *call);
 /* Group memberships of a socket, all dropped at its end. */
@@ -184,19 +197,42 @@ static force_inline bool sock_nonblock(const struct sock *s)
 	return atomic_load_explicit(&s->fl_flags, memory_order_relaxed) & 00004000 /* O_NONBLOCK */;
 }
 
-/* --- reclaim.c --- */
-/* The command that a dead thread marked as queued: pushes it if that was not done. 0; -EAGAIN: a living thread is at it. Owner. */
-int64_t sock_op_repost(struct stack *st, struct cmd *cmd);
+/* --- sweep.c --- */
+enum reclaim_what { RECLAIM_COMMANDS, RECLAIM_CLOSE, RECLAIM_SENT };
+/* The owner's part of a sweep, call->arg[0] is enum reclaim_what. */
+int64_t sock_op_reclaim(struct stack *st, struct stack_call *call);
+
+/* --- epoll.c, for sweep.c --- */
+/* What the last reference's end does; may be called again when it was cut short. Inside a critical section, which ends here. */
+void epoll_destroy(struct epoll *ep, struct thread_rec *self);
+void epoll_lock(struct epoll *ep, struct thread_rec *self);
+/* The lock's holder is dead, and the caller has it now. */
+void epoll_repair(struct epoll *ep);
+/* Calls fn for each item of the table. Under ep->lock. */
+void epoll_for_each(struct epoll *ep, void (*fn)(struct item *it, void *arg), void *arg);
+/* An item that is in no table and says it is; posts what is to be posted. */
+void epoll_item_lost(struct item *it, struct thread_rec *self);
+/* n of the lives counted belong to nobody. */
+void epoll_lives_sub(struct epoll *ep, uint32_t n, struct thread_rec *self);
 
 /* --- sock_cmd.c --- */
 struct connect_args { /* in stack_call.buf */
 	struct ip_addr raddr;
 	uint16_t rport_be;
 };
+/* The last reference is gone. May free s. Owner. */
+void sock_close(struct stack *st, struct sock *s);
 /* Takes what senders queued and passes it to the protocol. Owner. */
 void sock_tx_run(struct stack *st, struct sock *s);
+/* Frees it instead. */
+void tx_drop(struct sock *s);
 /* Closes what waits in a listener's accept queue. Owner of the listener's stack; false: an accept call is in progress, try again. */
 bool sock_accept_purge(struct stack *st, struct sock *l);
+
+/* sock_recv.c. The same, one step at a time, so that nothing is lost with a process that is killed. */
+void rx_pull_client(struct sock *s);
+/* Puts a list in order whose reader was killed. Under rlock, or nobody refers to s any more. */
+void rx_settle(struct sock *s);
 
 /* Appends what stacks have pushed to the private list. Under rlock. */
 static force_inline void rx_pull(struct sock *s)
@@ -205,8 +241,10 @@ static force_inline void rx_pull(struct sock *s)
 
 	if (inbox_maybe_empty(&s->rx_in))
 		return;
-	/* Killed between the exchange and the linking, a process takes the nodes with it: rx_repair() must know. */
-	atomic_store_explicit(&s->rx_taking, 1, memory_order_relaxed);
+	if (unlikely(!stack_is_home())) { /* may be killed between the exchange and the linking */
+		rx_pull_client(s);
+		return;
+	}
 	newest = atomic_exchange_explicit(&s->rx_in.head, NULL, memory_order_acq_rel);
 	for (n = newest; n;) {
 		struct inbox_node *next = n->next;
@@ -220,10 +258,27 @@ static force_inline void rx_pull(struct sock *s)
 	else
 		s->rx_head = rev;
 	s->rx_tail = newest;
-	atomic_store_explicit(&s->rx_taking, 0, memory_order_release);
 }
 
 /* --- sock_buf.c: buffers of application threads --- */
+static force_inline void buf_tag_seg(struct rte_mbuf *m, const struct thread_rec *t)
+{
+	pkt_tx(m)->holder = (uint16_t)(slab_index(&gz->threads, t) + 1);
+}
+static force_inline void buf_untag_seg(struct rte_mbuf *m) { pkt_tx(m)->holder = 0; }
+/* All segments. */
+static inline void buf_tag(struct rte_mbuf *m, const struct thread_rec *t)
+{
+	for (; m; m = m->next)
+		buf_tag_seg(m, t);
+}
+static inline void buf_untag(struct rte_mbuf *m)
+{
+	for (; m; m = m->next)
+		buf_untag_seg(m);
+}
+/* What clients ask the home for: see sock_buf.c. Owner. */
+int64_t sock_op_buffers(struct stack *st, struct stack_call *call);
 /* One empty mbuf for payload of st's sockets; NULL when only the reserve is left. Thread that owns no stack. */
 struct rte_mbuf *buf_get_slow(struct stack *st, struct thread_rec *self);
 static force_inline struct rte_mbuf *buf_get(struct stack *st, struct thread_rec *self)
@@ -240,11 +295,16 @@ static force_inline struct rte_mbuf *buf_get(struct stack *st, struct thread_rec
 	return m;
 }
 void buf_put_slow(struct rte_mbuf *m, struct thread_rec *self);
+void buf_put_client(struct rte_mbuf *m, struct thread_rec *self);
 /* Frees one segment of a received mbuf through the thread's magazine. */
 static force_inline void buf_put_seg(struct rte_mbuf *m, struct thread_rec *self)
 {
 	struct magazine *mag = &self->mag;
 
+	if (unlikely(thread_is_client(self))) {
+		buf_put_client(m, self);
+		return;
+	}
 	m = rte_pktmbuf_prefree_seg(m);
 	if (unlikely(!m))
 		return;

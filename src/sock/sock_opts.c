@@ -358,7 +358,7 @@ static int set_transparent(struct stack *st, struct sock *s, const struct value 
 /* IP_OPTIONS: none are ever sent. */
 static int get_empty(struct stack *st, struct sock *s, char *out) { return 0; }
 
-/* Group memberships of a socket: a list of small records from the item slab. [stack] */
+/* Group memberships of a socket: a list of small records. [stack] */
 struct mcast {
 	struct slab_hdr slab;
 	struct mcast *next;
@@ -367,7 +367,7 @@ struct mcast {
 	uint8_t nsrc;
 	uint32_t src_be[SOURCES_MAX];
 };
-_Static_assert(sizeof(struct mcast) <= sizeof(struct item), "memberships come from the item slab");
+const uint32_t mcast_obj_bytes = sizeof(struct mcast);
 
 static struct mcast **mcast_find(struct sock *s, uint32_t group_be)
 {
@@ -385,7 +385,7 @@ static void mcast_remove(struct stack *st, struct sock *s, struct mcast **link)
 	(void)s;
 	*link = m->next;
 	(void)ip4_group_leave(st, m->group_be);
-	slab_free(&gz->items, m);
+	slab_free(&gz->mcasts, m);
 }
 
 void sock_mcast_drop(struct sock *s)
@@ -420,12 +420,12 @@ static int mcast_join(struct stack *st, struct sock *s, uint32_t group_be, bool 
 		n++;
 	if (n >= MEMBERSHIPS_MAX)
 		return -ENOBUFS;
-	m = slab_alloc(&gz->items);
+	m = slab_alloc(&gz->mcasts);
 	if (!m)
 		return -ENOBUFS;
 	err = ip4_group_join(st, group_be);
 	if (err) {
-		slab_free(&gz->items, m);
+		slab_free(&gz->mcasts, m);
 		return err;
 	}
 	m->group_be = group_be;
@@ -650,7 +650,7 @@ static int get_info(struct stack *st, struct sock *s, char *out)
 	memset(&info, 0, sizeof(info));
 	if (sock_status(s) & SOCK_LISTENING) {
 		info.tcpi_state = LINUX_TCP_LISTEN;
-		info.tcpi_unacked = atomic_load_explicit(&s->acc_len, memory_order_relaxed);
+		info.tcpi_unacked = vcount_get(&s->acc_len, memory_order_relaxed);
 		info.tcpi_sacked = atomic_load_explicit(&s->backlog, memory_order_relaxed);
 	} else if (atomic_load_explicit(&s->engine_done, memory_order_acquire)) {
 		info.tcpi_state = LINUX_TCP_CLOSE;

@@ -38,26 +38,81 @@ static void out_bytes(struct out_cur *c, const char *p, size_t n)
 	}
 }
 
-/* The holder of rlock was killed: what it was doing to the list is found out from the list. A stream that lost bytes is reset, for a
- * gap must never look like data. */
-cold_path static void rx_repair(struct sock *s, struct thread_rec *self)
+/* The node of rx_in that was pushed first, and the one before it on the inbox; NULL. */
+static struct inbox_node *rx_in_oldest(struct sock *s, struct inbox_node **prev)
+{
+	struct inbox_node *n = atomic_load_explicit(&s->rx_in.head, memory_order_acquire);
+
+	*prev = NULL;
+	while (n && n->next) {
+		*prev = n;
+		n = n->next;
+	}
+	return n;
+}
+
+/* Takes the oldest node, which is linked to the private list already, off the inbox: one store. prev as far as known. */
+static void rx_in_unlink(struct sock *s, struct inbox_node *oldest, struct inbox_node *prev)
+{
+	struct inbox_node *head = oldest;
+
+	if (!prev && atomic_compare_exchange_strong_explicit(&s->rx_in.head, &head, NULL, memory_order_acq_rel, memory_order_acquire))
+		return;
+	if (!prev) /* pushed meanwhile */
+		(void)rx_in_oldest(s, &prev);
+	prev->next = NULL;
+}
+
+/* Steps between which a process may be killed: the oldest node is appended to the private list, then taken off the inbox. In between it is on both, as
+ * the last of both: see rx_settle(). */
+void rx_pull_client(struct sock *s)
+{
+	struct inbox_node *last[33], *n;
+	size_t total;
+
+	for (;;) {
+		total = 0;
+		for (n = atomic_load_explicit(&s->rx_in.head, memory_order_acquire); n; n = n->next)
+			last[total++ % ARRAY_SIZE(last)] = n;
+		if (!total)
+			return;
+		for (unsigned k = 0; k < ARRAY_SIZE(last) - 1 && total; k++, total--) {
+			n = last[(total - 1) % ARRAY_SIZE(last)];
+			if (s->rx_tail)
+				s->rx_tail->next = n;
+			else
+				s->rx_head = n;
+			s->rx_tail = n;
+			atomic_signal_fence(memory_order_seq_cst);
+			rx_in_unlink(s, n, total > 1 ? last[(total - 2) % ARRAY_SIZE(last)] : NULL);
+		}
+	}
+}
+
+cold_path void rx_settle(struct sock *s)
+{
+	struct inbox_node *n, *prev, *last = NULL;
+
+	for (n = s->rx_head; n; n = n->next)
+		last = n;
+	s->rx_tail = last;
+	n = rx_in_oldest(s, &prev);
+	if (n && n == last)
+		rx_in_unlink(s, n, prev);
+	/* Said to be in the hands of a reader who did not come to take it. */
+	if (s->rx_head)
+		buf_untag(pkt_of_node(s->rx_head));
+}
+
+/* The holder of rlock was killed: what it was doing to the list is found out from the list. */
+cold_path static void rx_repair(struct sock *s)
 {
 	uint64_t have = 0, read;
-	struct inbox_node *n, *last = NULL;
 
-	if (atomic_load_explicit(&s->rx_taking, memory_order_relaxed)) {
-		atomic_store_explicit(&s->rx_taking, 0, memory_order_relaxed);
-		atomic_store_explicit(&s->so_error, ECONNRESET, memory_order_release);
-		status_set(s, SOCK_DEAD | SOCK_ABORT);
-		sock_post(s, SOCK_CMD_NOTIFY, self);
-		return;
-	}
+	rx_settle(s);
 	rx_pull(s);
-	for (n = s->rx_head; n; n = n->next) {
+	for (struct inbox_node *n = s->rx_head; n; n = n->next)
 		have += s->type == SOCK_STREAM ? pkt_of_node(n)->pkt_len : 1;
-		last = n;
-	}
-	s->rx_tail = last;
 	if (s->type == SOCK_STREAM) {
 		/* pkt_len of the head counts from its first remaining segment */
 		have -= MIN(have, s->rx_off);
@@ -68,10 +123,16 @@ cold_path static void rx_repair(struct sock *s, struct thread_rec *self)
 		atomic_store_explicit(&s->rx_read, read, memory_order_release);
 }
 
+void sock_rlock_inherit(struct sock *s)
+{
+	rx_repair(s);
+	rlock_unlock(&s->rlock);
+}
+
 void sock_rlock(struct sock *s, struct thread_rec *self)
 {
 	if (unlikely(rlock_lock(&s->rlock, self->tid) == RLOCK_TAKEN_OVER))
-		rx_repair(s, self);
+		rx_repair(s);
 }
 
 /* Takes the first segment off the list; the rest of its packet becomes the head. Under rlock. */
@@ -80,6 +141,8 @@ static force_inline void rx_drop_seg(struct sock *s, struct thread_rec *self)
 	struct inbox_node *node = s->rx_head, *after = node->next;
 	struct rte_mbuf *m = pkt_of_node(node), *seg = m->next;
 
+	if (unlikely(thread_is_client(self)))
+		buf_tag_seg(m, self);
 	s->rx_off = 0;
 	if (unlikely(seg != NULL)) {
 		struct inbox_node *sn = &pkt_meta(seg)->q;
@@ -183,6 +246,7 @@ static force_inline size_t rx_copy(struct sock *s, struct out_cur *out, size_t w
 	size_t n = 0;
 
 	sock_rlock(s, self);
+	thread_buffers_out(self, true);
 	read = atomic_load_explicit(&s->rx_read, memory_order_relaxed);
 	avail = atomic_load_explicit(&s->rx_written, memory_order_acquire) - read - (peek ? peek_off : 0);
 	if (likely((int64_t)avail > 0)) {
@@ -199,6 +263,7 @@ static force_inline size_t rx_copy(struct sock *s, struct out_cur *out, size_t w
 			atomic_store_explicit(&s->rx_read, read + n, memory_order_release);
 		}
 	}
+	thread_buffers_out(self, false);
 	rlock_unlock(&s->rlock);
 	return n;
 }

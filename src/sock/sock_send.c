@@ -71,15 +71,11 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		rte_pktmbuf_reset(m);
 		meta = pkt_meta(m);
 		meta->q.next = NULL;
-		/* Linked before the copy: most of a write is spent there, and what a killed process has filled is found by its links. */
-		if (chain->last) {
+		if (chain->last)
 			chain->last->next = &meta->q;
-		} else {
+		else
 			chain->first = &meta->q;
-			atomic_store_explicit(&self->filling, &meta->q, memory_order_relaxed);
-		}
 		chain->last = &meta->q;
-		atomic_signal_fence(memory_order_seq_cst);
 		in_bytes(in, (char *)m->buf_addr + PKT_HEADROOM, len);
 		m->data_off = PKT_HEADROOM;
 		m->data_len = (uint16_t)len;
@@ -135,8 +131,6 @@ static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_c
 		stack_leave(st, self);
 		return;
 	}
-	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
 	/* newest first, as the inbox keeps them: one step for the whole chain */
 	for (n = chain->first; n;) {
 		struct inbox_node *next = n->next;
@@ -267,16 +261,18 @@ cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, si
 			in.off -= v->iov_len;
 	}
 	sock_wlock(s, self);
+	thread_buffers_out(self, true);
 	tx_fill(s, st, &in, 1, &chain, self);
 	if (!chain.bytes) {
+		thread_buffers_out(self, false);
 		rlock_unlock(&s->wlock);
 		return sent ? sent : -ENOBUFS;
 	}
 	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + 1, memory_order_relaxed);
-	atomic_store_explicit(&self->filling, NULL, memory_order_relaxed);
 	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
 	(void)stack_call(st, SOCK_OP_SEND_OOB, s, self);
+	thread_buffers_out(self, false);
 	rlock_unlock(&s->wlock);
 	return sent + 1;
 }
@@ -305,7 +301,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 	}
 	if (unlikely(n == 0))
 		return 0;
-	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) &&
+	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
 		tx_fill(s, st, &in, n, &filled, self);
 		if (likely(filled.bytes == n && tx_inline(s, st, &filled, self)))
@@ -323,6 +319,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 			filled.bytes = 0;
 			step = MAX(step, chain.bytes);
 		} else if (likely(step)) {
+			thread_buffers_out(self, true);
 			tx_fill(s, st, &in, step, &chain, self);
 		}
 		if (likely(step)) {
@@ -338,6 +335,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 						      memory_order_relaxed);
 				tx_submit(s, st, &chain, self);
 			}
+			thread_buffers_out(self, false);
 			if (likely(sent == n))
 				break;
 			if (!nobufs)

@@ -227,7 +227,7 @@ void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m)
 	uint64_t written = atomic_load_explicit(&s->rx_written, memory_order_relaxed);
 	uint64_t true_in = atomic_load_explicit(&s->rx_true_in, memory_order_relaxed);
 
-	if (unlikely(atomic_load_explicit(&s->refs, memory_order_relaxed) == 0)) {
+	if (unlikely(sock_refs(s) == 0)) {
 		rte_pktmbuf_free(m); /* nobody will read it */
 		return;
 	}
@@ -302,16 +302,21 @@ static void set_segment_size(const struct stack *st, struct sock *s)
 
 struct sock *sock_up_new_child(struct stack *st, struct sock *listener)
 {
-	struct sock *s = slab_alloc(&gz->socks);
+	struct sock *s;
 
+	crit_enter();
+	s = slab_alloc(&gz->socks);
 	if (unlikely(!s)) {
+		crit_exit();
 		st->stats.accept_fail++;
 		return NULL;
 	}
 	sock_init(s, listener->family, SOCK_STREAM, (uint8_t)st->id);
 	/* No reference yet: unless it comes into the accept queue, the end of the connection frees it. */
-	atomic_store_explicit(&s->refs, 0, memory_order_relaxed);
+	s->listener = listener;
+	vcount_set(&s->refs, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->status, SOCK_ORPHAN, memory_order_relaxed);
+	crit_exit();
 	atomic_store_explicit(&s->engine_done, 0, memory_order_relaxed);
 	s->opt = listener->opt;
 	s->opt.defer_accept = 0;
@@ -323,7 +328,6 @@ struct sock *sock_up_new_child(struct stack *st, struct sock *listener)
 			      memory_order_relaxed);
 	atomic_store_explicit(&s->sndtimeo_us, atomic_load_explicit(&listener->sndtimeo_us, memory_order_relaxed),
 			      memory_order_relaxed);
-	s->listener = listener;
 	set_segment_size(st, s);
 	return s;
 }
@@ -340,15 +344,17 @@ bool sock_up_accept(struct stack *st, struct sock *listener, struct sock *child)
 	}
 	ok = (sock_status(listener) & (SOCK_LISTENING | SOCK_ORPHAN)) == SOCK_LISTENING;
 	if (likely(ok)) {
+		crit_enter();
 		atomic_store_explicit(&child->ss_state, SS_DONE, memory_order_relaxed);
 		atomic_store_explicit(&child->status, SOCK_CONNECTED | SOCK_EVER_CONNECTED |
 				      (sock_status(child) & (SOCK_RCV_EOF | SOCK_DEAD | SOCK_URGENT)), memory_order_relaxed);
 		child->bound_addr = child->tcb.laddr;
 		child->bound_port_be = 0; /* the listener holds the port in the name space */
 		child->listener = NULL;
-		atomic_store_explicit(&child->refs, 1, memory_order_relaxed);
-		atomic_fetch_add_explicit(&listener->acc_len, 1, memory_order_acq_rel);
+		vcount_set(&child->refs, 1, memory_order_relaxed);
+		vcount_inc(&listener->acc_len, memory_order_acq_rel);
 		inbox_push(&listener->acc_in, &child->acc_node);
+		crit_exit();
 		if (likely(!foreign))
 			sock_note(st, listener, NOTE_IN);
 		else /* also when it was closed meanwhile: its owner then purges the queue once more */
@@ -429,7 +435,7 @@ void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m)
 		st->stats.sock_rx_drop++;
 		drop(st, m, DROP_UDP_RCVBUF);
 	} else if (unlikely(s->type != SOCK_DGRAM || sock_status(s) & SOCK_ORPHAN ||
-			    atomic_load_explicit(&s->refs, memory_order_relaxed) == 0)) {
+			    sock_refs(s) == 0)) {
 		drop(st, m, DROP_UDP_NO_PORT);
 	} else if (unlikely(s->mcast && !group_wanted(s, m))) {
 		drop(st, m, DROP_UDP_NO_PORT);

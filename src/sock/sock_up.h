@@ -10,7 +10,7 @@ struct sock *sock_up_new_child(struct stack *st, struct sock *listener);
 /* May the listener take one more? (backlog; Linux: full when acc_len > backlog) */
 static force_inline bool sock_up_backlog_full(const struct sock *l)
 {
-	return atomic_load_explicit(&l->acc_len, memory_order_relaxed) >
+	return vcount_get(&l->acc_len, memory_order_relaxed) >
 	       atomic_load_explicit(&l->backlog, memory_order_relaxed);
 }
 /* child is ESTABLISHED: into the listener's accept queue. false: the listener is gone, the engine resets the child. */

@@ -26,10 +26,14 @@ void wait_spin_end(void)
 
 struct item *wait_item_create(struct sock *s, uint32_t events, struct thread_rec *self)
 {
-	struct item *it = slab_alloc(&gz->items);
+	struct item *it;
 
-	if (!it)
+	crit_enter();
+	it = slab_alloc(&gz->items);
+	if (!it) {
+		crit_exit();
 		return NULL;
+	}
 	it->cmd.kind = CMD_ITEM;
 	it->s = s;
 	it->ep = NULL;
@@ -39,12 +43,10 @@ struct item *wait_item_create(struct sock *s, uint32_t events, struct thread_rec
 	list_init(&it->sock_node);
 	list_init(&it->wake_node);
 	/* Counted while the caller pins s: see sock_maybe_free(). */
-	atomic_fetch_add_explicit(&s->item_count, 1, memory_order_acq_rel);
-	thread_posting(self, &it->cmd);
+	vcount_inc(&s->item_count, memory_order_acq_rel);
 	/* release: what sock_reclaim_waits() reads first */
 	atomic_store_explicit(&it->word, ITEM_TABLE | ITEM_LINKED | ITEM_CMD | (uint64_t)events << 32, memory_order_release);
-	stack_post(sock_stack(s), &it->cmd, self);
-	thread_posting(self, NULL);
+	stack_post_marked(sock_stack(s), &it->cmd, self);
 	return it;
 }
 
@@ -54,16 +56,17 @@ void wait_item_drop(struct item *it, struct thread_rec *self)
 	struct sock *s = it->s;
 	bool post;
 
-	thread_posting(self, &it->cmd);
+	crit_enter();
 	do {
 		post = w & ITEM_LINKED && !(w & ITEM_CMD);
 		want = (w | ITEM_DEAD | (post ? ITEM_CMD : 0)) & ~ITEM_TABLE;
 	} while (!atomic_compare_exchange_weak_explicit(&it->word, &w, want, memory_order_acq_rel, memory_order_relaxed));
 	if (post)
-		stack_post(sock_stack(s), &it->cmd, self);
+		stack_post_marked(sock_stack(s), &it->cmd, self);
 	else if (!(want & ITEM_HOLDS))
-		item_release(it, 0);
-	thread_posting(self, NULL);
+		item_free(it);
+	else
+		crit_exit();
 }
 
 struct wait_set {

@@ -396,7 +396,7 @@ static bool thread_is_dead(const struct thread_rec *t)
 	return p && p->looks > 1;
 }
 
-static void client_free(uint32_t index, struct thread_rec *self)
+static void client_free(uint32_t index)
 {
 	struct proc_rec *p = slab_at(&gz->procs, index);
 
@@ -405,18 +405,32 @@ static void client_free(uint32_t index, struct thread_rec *self)
 
 		if (thread_client(t) != p)
 			continue;
-		sock_reclaim_command(t, self);
 		thread_release(t);
 	}
 	proc_free(&gz->procs, p);
 }
 
-/* Once a second: what dead clients held is given back. First the references and the places among waiters; a look later, when no command of
- * theirs can be under way any more, the records with the buffers in them. Keeper. */
+/* A sweep came to its end? Tells when it does not for long. */
+static bool in_order(int swept)
+{
+	static unsigned fails;
+
+	if (swept == 0) {
+		fails = 0;
+		return true;
+	}
+	if (++fails % 10 == 0)
+		log_info("what killed processes left behind is not put in order yet: %s",
+			 swept > 0 ? "there is always more" : swept == -EAGAIN ? "another process stopped in the middle of a call" : strerror(-swept));
+	return false;
+}
+
+/* Once a second: what dead clients held is given back. First the references, the locks and the places among waiters; a look later, when no command of
+ * theirs can be under way any more and what they were in the middle of is put in order, the records with the buffers in them. Keeper. */
 static void boot_housekeeping(void)
 {
 	struct thread_rec *self = thread_self();
-	bool news = false, quiet = stacks_have_caught_up();
+	bool news = false, quiet = stacks_have_caught_up(), swept = false;
 
 	if (!proc_reap_hook || !self)
 		return;
@@ -428,8 +442,11 @@ static void boot_housekeeping(void)
 		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || parent == 0 || pid == gz->home_pid)
 			continue;
 		if (p->looks > 1) {
+			if (!swept)
+				quiet = quiet && in_order(sock_sweep(thread_is_dead, self));
+			swept = true;
 			if (quiet)
-				client_free(i, self);
+				client_free(i);
 			continue;
 		}
 		/* A record that was prepared and then belonged to nobody: its maker was killed before the fork. */
@@ -450,6 +467,7 @@ static void boot_housekeeping(void)
 		if (thread_is_dead(t))
 			sock_reclaim_thread(t, self);
 	}
+	sock_reclaim_locks(thread_is_dead, self);
 	sock_reclaim_waits(thread_is_dead, self);
 }
 

@@ -162,9 +162,9 @@ void stack_ring(struct stack *st)
 	}
 }
 
-void stack_post(struct stack *st, struct cmd *cmd, struct thread_rec *self)
+/* After the push: somebody has to run it. */
+static force_inline void stack_posted(struct stack *st, struct thread_rec *self)
 {
-	inbox_push(&st->cmds, &cmd->node);
 	if (self->owned == st)
 		return; /* drained on leaving */
 	if (gz->mode == RUN_TO_COMPLETION && stack_is_home()) {
@@ -179,6 +179,22 @@ void stack_post(struct stack *st, struct cmd *cmd, struct thread_rec *self)
 		return; /* else the owner looks again after it has left */
 	}
 	stack_ring(st);
+}
+
+void stack_post(struct stack *st, struct cmd *cmd, struct thread_rec *self)
+{
+	inbox_push(&st->cmds, &cmd->node);
+	stack_posted(st, self);
+}
+
+void stack_post_marked(struct stack *st, struct cmd *cmd, struct thread_rec *self)
+{
+	inbox_push(&st->cmds, &cmd->node);
+	crit_exit();
+	if (unlikely(self->crit.depth)) /* inside a larger section: no stack is run there, the keeper's tick or a waiter comes to it */
+		stack_ring(st);
+	else
+		stack_posted(st, self);
 }
 
 int64_t stack_call(struct stack *st, uint16_t op, struct sock *s, struct thread_rec *self)

@@ -23,6 +23,9 @@ static force_inline bool stack_owned_by(const struct stack *st, const struct thr
  * inline when run-to-completion and the word is free, else by the owner, ringing the doorbell if it sleeps. Any thread. */
 void stack_post(struct stack *st, struct cmd *cmd, struct thread_rec *self);
 
+/* The same for a command that was marked as queued in a critical section, which ends when it is pushed: from then on it is run whoever dies. */
+void stack_post_marked(struct stack *st, struct cmd *cmd, struct thread_rec *self);
+
 /* Runs op on st and waits for the answer: inline when ownership can be had, else by command. Any thread, any process.
  * Returns the operation's result (>= 0 or -errno). The arguments are in self->call. */
 int64_t stack_call(struct stack *st, uint16_t op, struct sock *s, struct thread_rec *self);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "sock/epoll.h"
 #include "sock/ports.h"
+#include "sock/sock.h"
 #include "stack/proc.h"
 #include "stack/stack.h"
 #include "tcp/tcp.h"
@@ -13,6 +14,7 @@
 #define MAX_THREADS 16384
 #define MAX_PROCS 4096
 #define MAX_FD_CHUNKS 8192
+#define MAX_MCASTS 65536
 #define MAX_EPOLLS 16384
 #define MAX_EPOLL_CHUNKS 65536
 #define MAX_SYN_RECS 262144
@@ -37,6 +39,7 @@ int shared_create(uint32_t nb_stacks, uint32_t max_socks, bool huge)
 		SLAB(threads, sizeof(struct thread_rec), MAX_THREADS),
 		SLAB(procs, sizeof(struct proc_rec), MAX_PROCS),
 		SLAB(fdchunks, sizeof(struct fd_chunk), MAX_FD_CHUNKS),
+		SLAB(mcasts, mcast_obj_bytes, MAX_MCASTS),
 		SLAB(syn_recs, tcp_syn_rec_bytes, MAX_SYN_RECS),
 		SLAB(tw_recs, tcp_tw_rec_bytes, MAX_TW_RECS),
 #undef SLAB
@@ -63,6 +66,7 @@ int shared_create(uint32_t nb_stacks, uint32_t max_socks, bool huge)
 			goto fail;
 	}
 	clock_init();
+	thread_flush_hook = sock_magazine_flush;
 	stack_my_pid = (uint32_t)sys_getpid();
 	root->home_pid = stack_my_pid;
 	root->nb_stacks = nb_stacks;
@@ -96,5 +100,6 @@ void shared_destroy(void)
 {
 	gz = NULL;
 	thread_self_tls = NULL;
+	crit_self = NULL;
 	region_destroy();
 }

@@ -117,7 +117,7 @@ struct shared {
 	uint32_t mem_cache_num; /* buffers an application thread may keep */
 	bool stack_sleeps;	/* run-to-wakeup: pinned threads sleep when idle (stack_interrupt, low_power_mode) */
 	_Atomic uint32_t low_power;
-	struct slab socks, items, epolls, epoll_chunks, threads, procs, fdchunks, syn_recs, tw_recs;
+	struct slab socks, items, epolls, epoll_chunks, threads, procs, fdchunks, mcasts, syn_recs, tw_recs;
 	struct ports *ports;
 	struct ip4_conf ip4;
 	_Atomic uint32_t running; /* boot is complete */

@@ -5,7 +5,6 @@
 #include "stack/stack.h"
 
 #include <pthread.h>
-#include <rte_mempool.h>
 #include <sys/eventfd.h>
 
 __thread struct thread_rec *thread_self_tls;
@@ -28,18 +27,26 @@ static void thread_make_key(void)
 	(void)pthread_key_create(&thread_key, thread_at_exit);
 }
 
+static _Atomic uint32_t making_here;
+_Atomic uint32_t *thread_making = &making_here;
+void (*thread_flush_hook)(struct thread_rec *t);
+uint32_t (*thread_proc_hook)(void);
+
 void thread_release(struct thread_rec *t)
 {
-	if (t->mag.count) /* not through a cache: those are the stacks' */
-		rte_mempool_generic_put(t->mag.m[0]->pool, (void **)t->mag.m, t->mag.count, NULL);
-	t->mag.count = 0;
+	if (thread_flush_hook)
+		thread_flush_hook(t);
 	for (unsigned i = 0; i < THREAD_PINS; i++)
 		atomic_store_explicit(&t->pins[i], NULL, memory_order_release);
 	if (t->wake_fd >= 0 && t->pid == stack_my_pid)
 		own_fd_close(t->wake_fd);
 	t->wake_fd = -1;
+	if (crit_self == &t->crit)
+		crit_self = NULL;
+	atomic_fetch_add_explicit(thread_making, 1, memory_order_seq_cst);
 	t->tid = t->pid = t->proc = 0;
 	slab_free(&gz->threads, t);
+	atomic_fetch_sub_explicit(thread_making, 1, memory_order_release);
 }
 
 struct thread_rec *thread_self_slow(void)
@@ -49,12 +56,20 @@ struct thread_rec *thread_self_slow(void)
 	if (!gz)
 		return NULL;
 	pthread_once(&thread_key_once, thread_make_key);
+	atomic_fetch_add_explicit(thread_making, 1, memory_order_seq_cst);
 	t = slab_alloc(&gz->threads);
+	if (t) {
+		t->tid = (uint32_t)sys_gettid();
+		t->pid = (uint32_t)sys_getpid();
+		t->proc = thread_proc_hook ? thread_proc_hook() : 0;
+	}
+	atomic_fetch_sub_explicit(thread_making, 1, memory_order_release);
 	if (!t)
 		return NULL;
-	t->tid = (uint32_t)sys_gettid();
-	t->pid = (uint32_t)sys_getpid();
-	t->proc = 0;
+	t->crit.depth = 0;
+	/* even, whatever the last user died in */
+	atomic_store_explicit(&t->crit.seq, (atomic_load_explicit(&t->crit.seq, memory_order_relaxed) | 1) + 1, memory_order_relaxed);
+	atomic_store_explicit(&t->buffers_out, 0, memory_order_relaxed);
 	t->owned = NULL;
 	t->kick_mask = 0;
 	t->kicking = false;
@@ -73,9 +88,10 @@ struct thread_rec *thread_self_slow(void)
 	for (unsigned i = 0; i < THREAD_HELD; i++)
 		atomic_store_explicit(&t->held[i], NULL, memory_order_relaxed);
 	atomic_store_explicit(&t->taken, NULL, memory_order_relaxed);
-	atomic_store_explicit(&t->filling, NULL, memory_order_relaxed);
-	atomic_store_explicit(&t->closing, NULL, memory_order_relaxed);
-	atomic_store_explicit(&t->posting, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->taken_ep, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->unfinished, 0, memory_order_relaxed);
+	atomic_store_explicit(&t->held_more, 0, memory_order_relaxed);
+	crit_self = &t->crit;
 	pthread_setspecific(thread_key, t);
 	thread_self_tls = t;
 	return t;
@@ -85,6 +101,9 @@ void thread_after_fork_child(void)
 {
 	/* The record stays the parent's; ours is made at the next call. The magazine in it is the parent's too. */
 	thread_self_tls = NULL;
+	crit_self = NULL;
+	atomic_store_explicit(&making_here, 0, memory_order_relaxed);
+	thread_making = &making_here;
 }
 
 void thread_wake(struct thread_rec *t)

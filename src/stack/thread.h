@@ -6,10 +6,12 @@
 #ifndef GZ_STACK_THREAD_H
 #define GZ_STACK_THREAD_H
 
+#include "base/crit.h"
 #include "base/inbox.h"
 #include "base/region.h"
 #include "base/sys.h"
 
+struct epoll;
 struct rte_mbuf;
 struct sock;
 struct stack;
@@ -64,12 +66,14 @@ struct thread_rec {
 	/* hazard pointers: sockets and epoll instances in use by a call now; a freed one is not reused while pinned */
 	_Atomic(void *) pins[THREAD_PINS] cache_aligned;
 	/* What the home gives back when the thread's process was killed: references for the time of a call (noted after they were taken,
-	 * cleared before they are dropped), a socket that has no number yet, and what a write has filled so far. [thread] */
+	 * cleared before they are dropped), a socket that has no number yet. [thread] */
 	_Atomic(struct sock *) taken;
-	_Atomic(struct inbox_node *) filling;
-	_Atomic(struct sock *) closing; /* its last reference may just have gone */
-	_Atomic(struct cmd *) posting; /* its "is queued" mark is about to be set, and it to be pushed */
 	_Atomic(struct sock *) held[THREAD_HELD];
+	_Atomic(struct epoll *) taken_ep;
+	_Atomic uint32_t unfinished;  /* longer than a critical section: an instance is being destroyed */
+	_Atomic uint32_t held_more; /* index + 1 of a chunk with those beyond THREAD_HELD (sock.c) */
+	struct crit crit;
+	_Atomic uint32_t buffers_out; /* a client has buffers outside its magazine, or is changing it: their tags tell which (sweep.c) */
 	/* wake object */
 	_Atomic uint32_t wake_seq cache_aligned; /* futex; +1 at every wake */
 	_Atomic uint32_t sleeping;		 /* enum thread_sleep, published before the last check */
@@ -77,6 +81,10 @@ struct thread_rec {
 	struct stack_call call cache_aligned;
 	struct magazine mag;
 };
+
+/* Gives the buffers of a thread's magazine back; index + 1 of this process's record, 0 in the home. Set by sock and posix; NULL without them. */
+extern void (*thread_flush_hook)(struct thread_rec *t);
+extern uint32_t (*thread_proc_hook)(void);
 
 /* The calling thread's record, made when it has none; NULL when records are exhausted or there is no region.
  * Not async-signal-safe. */
@@ -90,11 +98,22 @@ static force_inline struct thread_rec *thread_self(void)
 	return likely(t != NULL) ? t : thread_self_slow();
 }
 
-/* Around marking a command as queued and pushing it: should this process be killed in between, the home pushes it. */
-static force_inline void thread_posting(struct thread_rec *self, struct cmd *cmd)
+/* Threads of this process that are making a record at this moment (they have none to say so in); a client's lies in its process record. */
+extern _Atomic uint32_t *thread_making;
+
+/* A forked process's thread: it may be killed while the rest lives on. */
+static force_inline bool thread_is_client(const struct thread_rec *t)
 {
-	atomic_store_explicit(&self->posting, cmd, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
+	return t->proc != 0;
+}
+
+/* A client's handling of buffers, begin and end. */
+static force_inline void thread_buffers_out(struct thread_rec *self, bool out)
+{
+	if (unlikely(thread_is_client(self))) {
+		atomic_store_explicit(&self->buffers_out, out, memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+	}
 }
 
 /* Gives a record back: by its own thread at exit, or by the home for a thread of a dead process. */

@@ -63,7 +63,7 @@ void tcp_get_info(struct stack *st, const struct tcb *t, struct tcp_info *out)
 	out->tcpi_snd_mss = t->mss;
 	out->tcpi_rcv_mss = t->rcv_mss;
 	if (t->state == TCPS_LISTEN) {
-		out->tcpi_unacked = atomic_load_explicit(&s->acc_len, memory_order_relaxed);
+		out->tcpi_unacked = vcount_get(&s->acc_len, memory_order_relaxed);
 		out->tcpi_sacked = atomic_load_explicit(&s->backlog, memory_order_relaxed);
 		return;
 	}

@@ -161,6 +161,7 @@ static void end_shared(void)
 {
 	shared_destroy();
 	thread_self_tls = NULL;
+	crit_self = NULL;
 	tenv.self = NULL;
 }
 

@@ -640,6 +640,405 @@ static bool pass_final_ok(const struct mx_state *s)
 
 static const char *const pass_faults[] = { "wake-up not passed on", "list not looked at again after publishing" };
 
+/* ---------------------------------------------------------------------------------------------------------------
+ * Killed clients: sock/reclaim.c, sock/sweep.c, base/region.c. Thread 0 is a client, thread 3 kills it before any of its steps, thread 1 lives and does the
+ * same as the client to the same object, thread 2 is the keeper, who comes when the client is gone. CRIT words are odd inside a critical
+ * section; the keeper sweeps only when the client died inside, and waits for the living.
+ */
+static bool client_gone(const struct mx_state *s) { return s->pc[0] == MX_END && mx_fenced(s, 0); }
+
+/* crit_enter(), crit_exit(): a plain store */
+static enum mx_result crit_step(struct mx_state *s, unsigned t, unsigned var)
+{
+	if (!mx_store(s, t, var, (uint8_t)(mx_load(s, t, var) + 1)))
+		return MX_BLOCKED;
+	return MX_NEXT(s, t);
+}
+
+/* References: counted, then written into the entry; crossed out, then dropped. Property: at rest the count is what is written down, and it was
+ * never less. K_WORD holds the count in its low four bits and the number of changes above (base/vcount.h). */
+enum { K_WORD, K_ENTRY0, K_ENTRY1, K_CRIT0, K_CRIT1, K_DEAD };
+#define K_COUNT(w) ((w) & 15)
+
+static void refs_init(struct mx_state *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->mem[K_WORD] = 1; /* somebody else's, for good */
+}
+
+static bool refs_final(const struct mx_state *s)
+{
+	return K_COUNT(s->mem[K_WORD]) == 1u + s->mem[K_ENTRY0] + s->mem[K_ENTRY1] && s->pc[2] == MX_END;
+}
+
+static void refs_add(struct mx_state *s, int by)
+{
+	s->mem[K_WORD] = (uint8_t)(((s->mem[K_WORD] & 0xf0) + 0x10) | ((K_COUNT(s->mem[K_WORD]) + by) & 15));
+	if (K_COUNT(s->mem[K_WORD]) < 1u + s->mem[K_ENTRY0] + s->mem[K_ENTRY1] || K_COUNT(s->mem[K_WORD]) > 8)
+		s->bad = 1;
+}
+
+static enum mx_result refs_user(struct mx_state *s, unsigned t, unsigned fault)
+{
+	unsigned entry = K_ENTRY0 + t, crit = K_CRIT0 + t;
+
+	switch (s->pc[t]) {
+	case 0: case 3: case 4: case 8:
+		return crit_step(s, t, crit);
+	case 9: /* the living one does it twice */
+		s->reg[t][0]++;
+		return t == 0 || s->reg[t][0] == 2 ? MX_DONE : MX_GOTO(s, t, 0);
+	case 1: /* fault 1: written down first */
+		if (fault == 1 && !mx_store(s, t, entry, 1))
+			return MX_BLOCKED;
+		if (fault != 1) {
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			refs_add(s, 1);
+		}
+		return MX_NEXT(s, t);
+	case 2:
+		if (fault != 1 && !mx_store(s, t, entry, 1))
+			return MX_BLOCKED;
+		if (fault == 1) {
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			refs_add(s, 1);
+		}
+		return MX_NEXT(s, t);
+	case 5: /* fd_take() */
+		if (!mx_fenced(s, t))
+			return MX_BLOCKED;
+		s->mem[entry] = 0;
+		return MX_NEXT(s, t);
+	case 6: /* fault 2: the section ends here */
+		return fault == 2 ? crit_step(s, t, crit) : MX_NEXT(s, t);
+	case 7:
+		if (!mx_fenced(s, t))
+			return MX_BLOCKED;
+		refs_add(s, -1);
+		return fault == 2 ? MX_GOTO(s, t, 9) : MX_NEXT(s, t);
+	}
+	return MX_BLOCKED;
+}
+
+static enum mx_result refs_step(struct mx_state *s, unsigned t, unsigned fault)
+{
+	if (t == 3) {
+		s->mem[K_DEAD] = 1;
+		return MX_DONE;
+	}
+	if (t == 0 && s->mem[K_DEAD])
+		return MX_DONE;
+	if (t < 2)
+		return refs_user(s, t, fault);
+	switch (s->pc[t]) { /* the keeper */
+	case 0: /* proc_drop_refs(): what is written down */
+		if (!client_gone(s))
+			return MX_BLOCKED;
+		if (s->mem[K_ENTRY0]) {
+			s->mem[K_ENTRY0] = 0;
+			refs_add(s, -1);
+		}
+		return s->mem[K_CRIT0] & 1 ? MX_NEXT(s, t) : MX_DONE;
+	case 1:
+		s->reg[t][0] = s->mem[K_WORD];
+		return MX_NEXT(s, t);
+	case 2:
+		s->reg[t][1] = (uint8_t)(1 + s->mem[K_ENTRY1]);
+		s->reg[t][2] = 0;
+		return fault == 4 ? MX_GOTO(s, t, 8) : MX_NEXT(s, t); /* fault 4: one look is enough */
+	case 3: /* sweep_rest(); fault 3 does not wait */
+		s->reg[t][2] = s->mem[K_CRIT1];
+		return MX_NEXT(s, t);
+	case 4:
+		if (fault != 3 && s->reg[t][2] & 1 && s->mem[K_CRIT1] == s->reg[t][2])
+			return MX_BLOCKED;
+		return MX_NEXT(s, t);
+	case 5:
+		s->reg[t][3] = (uint8_t)(1 + s->mem[K_ENTRY1]);
+		return MX_NEXT(s, t);
+	case 6: /* fault 6 does not wait again */
+		s->reg[t][2] = s->mem[K_CRIT1];
+		return MX_NEXT(s, t);
+	case 7:
+		if (fault != 6 && s->reg[t][2] & 1 && s->mem[K_CRIT1] == s->reg[t][2])
+			return MX_BLOCKED;
+		return MX_NEXT(s, t);
+	case 8: /* the same twice, and not touched: fault 5 does not compare the number of changes */
+		if ((fault != 4 && s->reg[t][1] != s->reg[t][3]) ||
+		    (fault == 5 ? K_COUNT(s->mem[K_WORD]) != K_COUNT(s->reg[t][0]) : s->mem[K_WORD] != s->reg[t][0]))
+			return MX_GOTO(s, t, 1); /* the next look */
+		if (K_COUNT(s->reg[t][0]) <= s->reg[t][1])
+			return MX_DONE;
+		refs_add(s, s->reg[t][1] - K_COUNT(s->reg[t][0]));
+		return MX_DONE;
+	}
+	return MX_BLOCKED;
+}
+
+static const char *const refs_faults[] = { "written down before it is counted", "section ends before the last step", "the living are not waited for",
+					   "one look", "number of changes not compared", "no wait after the second look" };
+
+/* Commands: marked by one read-modify-write, pushed by whose mark it was. The owner, when the client is gone, looks for one that is marked and not
+ * listed. Property: what was marked is run, and nothing is pushed that is listed. */
+enum { C_MARK, C_LISTED, C_CRIT0, C_CRIT1, C_DEAD };
+
+static void lost_init(struct mx_state *s) { memset(s, 0, sizeof(*s)); }
+static bool lost_final(const struct mx_state *s) { return !s->mem[C_MARK] && !s->mem[C_LISTED] && s->pc[2] == MX_END; }
+
+static void lost_push(struct mx_state *s)
+{
+	s->bad |= s->mem[C_LISTED];
+	s->mem[C_LISTED] = 1;
+}
+
+static enum mx_result lost_step(struct mx_state *s, unsigned t, unsigned fault)
+{
+	if (t == 3) {
+		s->mem[C_DEAD] = 1;
+		return MX_DONE;
+	}
+	if (t == 0 && s->mem[C_DEAD])
+		return MX_DONE;
+	if (t < 2) {
+		switch (s->pc[t]) {
+		case 0: case 5:
+			return crit_step(s, t, C_CRIT0 + t);
+		case 1: /* fault 4: a look and a store instead of one step */
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			s->reg[t][0] = s->mem[C_MARK];
+			if (fault != 4)
+				s->mem[C_MARK] = 1;
+			return MX_NEXT(s, t);
+		case 2:
+			if (fault == 4)
+				s->mem[C_MARK] = 1;
+			return s->reg[t][0] ? MX_GOTO(s, t, 5) : MX_NEXT(s, t);
+		case 3: /* fault 3: the section ends before the push */
+			return fault == 3 ? crit_step(s, t, C_CRIT0 + t) : MX_NEXT(s, t);
+		case 4:
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			lost_push(s);
+			return fault == 3 ? MX_DONE : MX_NEXT(s, t);
+		case 6:
+			return MX_DONE;
+		}
+		return MX_BLOCKED;
+	}
+	switch (s->pc[t]) { /* the owner */
+	case 0:
+		if (s->mem[C_LISTED]) {
+			s->mem[C_LISTED] = 0;
+			return MX_NEXT(s, t);
+		}
+		return client_gone(s) ? MX_GOTO(s, t, 2) : MX_BLOCKED;
+	case 1:
+		s->mem[C_MARK] = 0;
+		return MX_GOTO(s, t, 0);
+	case 2: /* op_commands() */
+		return s->mem[C_CRIT0] & 1 && s->mem[C_MARK] && !s->mem[C_LISTED] ? MX_NEXT(s, t) : MX_GOTO(s, t, 7);
+	case 3: /* fault 1: nobody is waited for */
+		s->reg[t][0] = s->mem[C_CRIT1];
+		return fault == 1 ? MX_GOTO(s, t, 5) : MX_NEXT(s, t);
+	case 4:
+		if (s->reg[t][0] & 1 && s->mem[C_CRIT1] == s->reg[t][0])
+			return MX_BLOCKED;
+		return MX_NEXT(s, t);
+	case 5: /* fault 2: not looked at again */
+		return fault != 2 && s->mem[C_LISTED] ? MX_GOTO(s, t, 7) : MX_NEXT(s, t);
+	case 6:
+		lost_push(s);
+		return MX_NEXT(s, t);
+	case 7:
+		if (s->mem[C_LISTED]) {
+			s->mem[C_LISTED] = 0;
+			return MX_NEXT(s, t);
+		}
+		return s->pc[1] == MX_END ? MX_DONE : MX_BLOCKED;
+	case 8:
+		s->mem[C_MARK] = 0;
+		return MX_GOTO(s, t, 7);
+	}
+	return MX_BLOCKED;
+}
+
+static const char *const lost_faults[] = { "the living are not waited for", "list not looked at again after the wait",
+					   "section ends before the push", "marked by a look and a store" };
+
+/* Slab objects: slab_alloc() and slab_free() against slab_reclaim_lost(). Two objects, both free. Property: an object that is listed is not in use,
+ * nothing is listed twice, and at rest both are listed. */
+enum { S_LIST, S_GEN0, S_GEN1, S_CRIT0, S_CRIT1, S_DEAD, S_KEPT0, S_KEPT1, S_OLD, S_SUSPECT };
+
+static void slab_model_init(struct mx_state *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->mem[S_LIST] = 3;
+}
+
+static bool slab_model_final(const struct mx_state *s)
+{
+	/* what the dead had in use is not this protocol's */
+	return s->pc[2] == MX_END && (s->mem[S_LIST] | (s->mem[S_GEN0] & 1) | (s->mem[S_GEN1] & 1) << 1) == 3;
+}
+
+static void slab_model_push(struct mx_state *s, uint8_t set)
+{
+	if (s->mem[S_LIST] & set || (set & 1 && s->mem[S_GEN0] & 1) || (set & 2 && s->mem[S_GEN1] & 1))
+		s->bad = 1;
+	s->mem[S_LIST] |= set;
+}
+
+static enum mx_result slab_model_step(struct mx_state *s, unsigned t, unsigned fault)
+{
+	if (t == 3) {
+		s->mem[S_DEAD] = 1;
+		return MX_DONE;
+	}
+	if (t == 0 && s->mem[S_DEAD])
+		return MX_DONE;
+	if (t < 2) {
+		switch (s->pc[t]) {
+		case 0: case 3: case 4: case 7:
+			/* fault 4: the release's section ends before the push */
+			return s->pc[t] == 7 && fault == 4 ? MX_NEXT(s, t) : crit_step(s, t, S_CRIT0 + t);
+		case 1: /* slab_pop(): one compare-and-swap */
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			if (!s->mem[S_LIST]) /* a fresh one */
+				return MX_GOTO(s, t, 7);
+			s->reg[t][0] = s->mem[S_LIST] & 1 ? 0 : 1;
+			s->mem[S_LIST] &= (uint8_t)~(1u << s->reg[t][0]);
+			return MX_NEXT(s, t);
+		case 2: case 5:
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			s->mem[S_GEN0 + s->reg[t][0]]++;
+			if (s->pc[t] == 5 && fault == 4) {
+				if (crit_step(s, t, S_CRIT0 + t) == MX_BLOCKED)
+					return MX_BLOCKED;
+				return MX_STEP;
+			}
+			return MX_NEXT(s, t);
+		case 6:
+			if (!mx_fenced(s, t))
+				return MX_BLOCKED;
+			slab_model_push(s, (uint8_t)(1u << s->reg[t][0]));
+			return MX_NEXT(s, t);
+		case 8: /* the living one does it twice */
+			s->reg[t][1]++;
+			return t == 0 || s->reg[t][1] == 2 ? MX_DONE : MX_GOTO(s, t, 0);
+		}
+		return MX_BLOCKED;
+	}
+	switch (s->pc[t]) {
+	case 0:
+		if (!client_gone(s))
+			return MX_BLOCKED;
+		return s->mem[S_CRIT0] & 1 ? MX_NEXT(s, t) : MX_DONE;
+	case 1:
+		s->mem[S_OLD] = s->mem[S_LIST];
+		s->mem[S_LIST] = 0;
+		return MX_NEXT(s, t);
+	case 2: case 3: { /* free, and not on the list */
+		unsigned i = s->pc[t] - 2u;
+
+		s->mem[S_KEPT0 + i] = s->mem[S_GEN0 + i];
+		if (!(s->mem[S_KEPT0 + i] & 1) && !(s->mem[S_OLD] >> i & 1))
+			s->mem[S_SUSPECT] |= (uint8_t)(1u << i);
+		return MX_NEXT(s, t);
+	}
+	case 4: case 7: /* fault 1: no first wait; fault 2: no second */
+		s->reg[t][0] = s->mem[S_CRIT1];
+		if ((s->pc[t] == 4 && fault == 1) || (s->pc[t] == 7 && fault == 2))
+			s->reg[t][0] = 0;
+		return MX_NEXT(s, t);
+	case 5: case 8:
+		if (s->reg[t][0] & 1 && s->mem[S_CRIT1] == s->reg[t][0])
+			return MX_BLOCKED;
+		return MX_NEXT(s, t);
+	case 6:
+		s->reg[t][1] = s->mem[S_LIST];
+		s->mem[S_LIST] = 0;
+		return MX_NEXT(s, t);
+	case 9: case 10: { /* fault 3: the generation is not compared */
+		unsigned i = s->pc[t] - 9u;
+
+		if (s->mem[S_SUSPECT] >> i & 1 && !(s->reg[t][1] >> i & 1) &&
+		    (fault == 3 || s->mem[S_GEN0 + i] == s->mem[S_KEPT0 + i]))
+			slab_model_push(s, (uint8_t)(1u << i));
+		return MX_NEXT(s, t);
+	}
+	case 11:
+		slab_model_push(s, s->reg[t][1]);
+		return MX_NEXT(s, t);
+	case 12:
+		slab_model_push(s, s->mem[S_OLD]);
+		return MX_DONE;
+	}
+	return MX_BLOCKED;
+}
+
+static const char *const slab_faults[] = { "list taken again without a wait", "compared without a second wait", "generation not compared",
+					   "section ends before the push" };
+
+/* A receive queue: rx_pull_client() and rx_settle() in sock/sock_recv.c. The client moves the older of two nodes to the private list; the stack pushes the
+ * younger one meanwhile. Property: afterwards each node is on one list. */
+enum { Q_IN, Q_PRIVATE, Q_DEAD };
+
+static void queue_init(struct mx_state *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->mem[Q_IN] = 1;
+}
+static bool queue_final(const struct mx_state *s)
+{
+	return (s->mem[Q_IN] | s->mem[Q_PRIVATE]) == 3 && !(s->mem[Q_IN] & s->mem[Q_PRIVATE]) && s->pc[2] == MX_END;
+}
+
+static enum mx_result queue_step(struct mx_state *s, unsigned t, unsigned fault)
+{
+	switch (t * 16 + s->pc[t]) {
+	case 48:
+		s->mem[Q_DEAD] = 1;
+		return MX_DONE;
+	case 0: case 2: /* appended; fault 1: taken off first */
+		if (s->mem[Q_DEAD] || !(s->mem[Q_IN] | (fault == 1 && s->pc[t] == 1)))
+			return MX_DONE;
+		s->reg[t][0] = s->mem[Q_IN] & 1 ? 1 : 2; /* the older */
+		if (fault == 1)
+			s->mem[Q_IN] &= (uint8_t)~s->reg[t][0];
+		else
+			s->mem[Q_PRIVATE] |= s->reg[t][0];
+		return MX_NEXT(s, t);
+	case 1: case 3:
+		if (s->mem[Q_DEAD])
+			return MX_DONE;
+		if (fault == 1)
+			s->mem[Q_PRIVATE] |= s->reg[t][0];
+		else
+			s->mem[Q_IN] &= (uint8_t)~s->reg[t][0];
+		return s->pc[t] == 3 ? MX_DONE : MX_NEXT(s, t);
+	case 16: /* the stack */
+		s->mem[Q_IN] |= 2;
+		return MX_DONE;
+	case 32: /* whoever takes the lock over: the oldest of the inbox is the last of the private list? fault 2: does not look */
+		if (s->pc[0] != MX_END)
+			return MX_BLOCKED;
+		if (fault != 2) {
+			uint8_t oldest = s->mem[Q_IN] & 1 ? 1 : s->mem[Q_IN] & 2;
+
+			s->mem[Q_IN] &= (uint8_t) ~(oldest & s->mem[Q_PRIVATE]);
+		}
+		return MX_DONE;
+	}
+	return MX_BLOCKED;
+}
+
+static const char *const queue_faults[] = { "taken off before it is linked", "lists not compared" };
+
 /* --------------------------------------------------------------------------------------------------------------- */
 
 static const struct mx_model models[] = {
@@ -653,6 +1052,10 @@ static const struct mx_model models[] = {
 	{ "watch_hand_over", 2, hand_step, hand_init, hand_final, ARRAY_SIZE(hand_faults), hand_faults, 0 },
 	{ "readiness_and_list", 2, ready_step, ready_init, ready_final, ARRAY_SIZE(ready_faults), ready_faults, 0 },
 	{ "pins", 2, pin_step, pin_init, pin_final, ARRAY_SIZE(pin_faults), pin_faults, 0 },
+	{ "killed_client_references", 4, refs_step, refs_init, refs_final, ARRAY_SIZE(refs_faults), refs_faults, 0 },
+	{ "killed_client_commands", 4, lost_step, lost_init, lost_final, ARRAY_SIZE(lost_faults), lost_faults, 0 },
+	{ "killed_client_slab_objects", 4, slab_model_step, slab_model_init, slab_model_final, ARRAY_SIZE(slab_faults), slab_faults, 0 },
+	{ "killed_client_receive_queue", 4, queue_step, queue_init, queue_final, ARRAY_SIZE(queue_faults), queue_faults, 0 },
 	{ "wake_up_passed_on", 3, pass_step, pass_init, pass_final_ok, ARRAY_SIZE(pass_faults), pass_faults, 0 },
 };
 
