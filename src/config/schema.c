@@ -106,6 +106,24 @@ const struct conf_key conf_keys[] = {
 	INT_KEY("rpc_number", CONF_WORKS, rpc_number, 1, INT32_MAX, 4, .in_example = true,
 		.help = "Commands from applications taken per loop at least; more when many wait."),
 
+	/* --- TCP/IP --- */
+	INT_KEY("tcp_mtu_probing", CONF_WORKS, tcp_mtu_probing, 0, 2, 1, .ours = true, .in_example = true,
+		.help = "Path MTU probing by TCP itself (RFC 4821), as Linux's tcp_mtu_probing. 0: off. 1: when segments seem to vanish in a "
+			"black hole. 2: always."),
+	INT_KEY("tcp_base_mss", CONF_WORKS, tcp_base_mss, 64, 9000, 1024, .ours = true, .in_example = true,
+		.help = "Segment size at which that probing begins, in bytes."),
+	INT_KEY("min_pmtu", CONF_WORKS, min_pmtu, 68, 9000, 552, .ours = true, .in_example = true,
+		.help = "Smallest path MTU that an ICMP message can make the stack use; where one says less, packets of this size leave without "
+			"DF, so that routers may cut them."),
+	INT_KEY("mtu_expires", CONF_WORKS, mtu_expires, 1, 86400, 600, .ours = true, .in_example = true,
+		.help = "How long a path MTU that was learned is believed, in seconds; then larger packets are tried again."),
+	INT_KEY("tcp_rmem_max", CONF_WORKS, tcp_rmem_max, 65536, 1 << 30, 6291456, .ours = true, .in_example = true,
+		.help = "How far a connection's receive buffer may grow by itself, in bytes. SO_RCVBUF ends the growth."),
+	INT_KEY("tcp_wmem_max", CONF_WORKS, tcp_wmem_max, 65536, 1 << 30, 4194304, .ours = true, .in_example = true,
+		.help = "How far a connection's send buffer may grow by itself, in bytes. SO_SNDBUF ends the growth."),
+	INT_KEY("tcp_notsent_lowat", CONF_WORKS, tcp_notsent_lowat, 0, INT32_MAX, 0, .ours = true, .in_example = true,
+		.help = "A connection that has as many bytes waiting to be sent is not writable; 0: no limit. The default of TCP_NOTSENT_LOWAT."),
+
 	/* --- DPDK --- */
 	{ .name = "dpdk_args", .type = CONF_STRINGS, .status = CONF_WORKS, .offset = OFF(dpdk_args), .in_example = true,
 	  .values = "array of at most 64 strings",

@@ -173,8 +173,15 @@ void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool h
 		return;
 	memcpy(&sport, q + hlen, 2);
 	memcpy(&dport, q + hlen + 2, 2);
-	if (err == EMSGSIZE && mtu == 0)
-		mtu = plateau_below(ntohs(ip.total_length));
+	if (err == EMSGSIZE) {
+		uint32_t total = ntohs(ip.total_length);
+
+		if (mtu == 0)
+			mtu = plateau_below(total);
+		/* RFC 5927 §7.2: a packet that fits was not refused for its size; RFC 791: every link takes 68 bytes */
+		if (mtu >= total || mtu < 68)
+			return;
+	}
 	if (ip.next_proto_id == IPPROTO_TCP) {
 		struct ip_addr local = ip_addr_v4(ip.src_addr), remote = ip_addr_v4(ip.dst_addr);
 

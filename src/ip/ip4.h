@@ -9,11 +9,14 @@
 struct ip_route {
 	uint32_t next_hop_be; /* 0: not looked up yet */
 	uint32_t neigh_hint;  /* link.h */
-	uint32_t pmtu_bytes;  /* 0: the device's MTU */
+	uint16_t pmtu_bytes;  /* 0: the device's MTU */
+	uint8_t no_df;	      /* TCP: packets leave without DF: the application wants it, or the path is below the floor */
+	uint8_t pmtu_watch;   /* TCP: once per round trip something about the MTU is to be looked at (pmtu.c) */
 };
 
 #define IP4_HDR_BYTES 20u /* without options */
 #define IP4_TTL_DEFAULT 64
+#define IP4_PMTU_FLOOR 552u /* as Linux: a forged error must not make us send crumbs */
 
 /* m->packet_type of a received packet, set by eth_input and ip4_input (the device's classification is not used) */
 #define IP4_RX_GROUP 0x1u	/* came in a broadcast or multicast frame */
@@ -72,10 +75,16 @@ uint32_t ip4_next_hop(const struct stack *st, uint32_t dst_be);
 int ip4_group_join(struct stack *st, uint32_t group_be);
 int ip4_group_leave(struct stack *st, uint32_t group_be);
 bool ip4_group_joined(const struct stack *st, uint32_t group_be);
+/* Largest IP packet that the link takes; to ourselves any. */
+uint32_t ip4_link_mtu(const struct stack *st, const struct ip_route *route);
 /* Largest IP packet on the way of route (looked up by ip4_output() before, else the device's). */
 uint32_t ip4_mtu(const struct stack *st, const struct ip_route *route);
 /* The same by destination, by what ICMP told us about it. */
 uint32_t ip4_dst_mtu(const struct stack *st, uint32_t dst_be);
+/* May packets to dst be forbidden to be cut? Not where the path claims to be below the floor. */
+bool ip4_dst_df(const struct stack *st, uint32_t dst_be);
+/* A path MTU that was told by a validated ICMP error: believed for some minutes, never below the floor, only downwards. */
+void ip4_learn_pmtu(struct stack *st, uint32_t dst_be, uint32_t mtu);
 /* A packet that this host was about to send (borrowed, data at its IPv4 header) found no neighbour: tells the sender EHOSTUNREACH. */
 void ip4_on_unreachable(struct stack *st, struct rte_mbuf *m);
 void ip4_reass_on_timer(struct stack *st, struct wheel_timer *t);

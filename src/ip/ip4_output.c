@@ -177,12 +177,17 @@ static force_inline uint32_t device_mtu(const struct stack *st)
 	return atomic_load_explicit(&st->nd->mtu, memory_order_relaxed);
 }
 
-uint32_t ip4_mtu(const struct stack *st, const struct ip_route *route)
+uint32_t ip4_link_mtu(const struct stack *st, const struct ip_route *route)
 {
-	uint32_t mtu = device_mtu(st);
-
 	if (route && route->next_hop_be == st->ip4.addr_be && route->next_hop_be)
 		return 65535;
+	return device_mtu(st);
+}
+
+uint32_t ip4_mtu(const struct stack *st, const struct ip_route *route)
+{
+	uint32_t mtu = ip4_link_mtu(st, route);
+
 	return route && route->pmtu_bytes ? MIN(mtu, route->pmtu_bytes) : mtu;
 }
 
@@ -191,25 +196,44 @@ static force_inline uint32_t pmtu_slot(uint32_t dst_be)
 	return (uint32_t)((dst_be * 0x9e3779b97f4a7c15ULL) >> 40) % PMTU_SLOTS;
 }
 
-uint32_t ip4_dst_mtu(const struct stack *st, uint32_t dst_be)
+static const struct pmtu_entry *pmtu_find(const struct stack *st, uint32_t dst_be)
 {
-	uint32_t mtu = device_mtu(st);
 	const struct pmtu_entry *p;
 
 	if (likely(st->ip->pmtu_used == 0))
-		return mtu;
+		return NULL;
 	p = &st->ip->pmtu[pmtu_slot(dst_be)];
-	return p->addr_be == dst_be && p->until_us > st->now_us ? MIN(mtu, p->mtu) : mtu;
+	return p->addr_be == dst_be && p->until_us > st->now_us ? p : NULL;
+}
+
+uint32_t ip4_dst_mtu(const struct stack *st, uint32_t dst_be)
+{
+	const struct pmtu_entry *p = pmtu_find(st, dst_be);
+	uint32_t mtu = device_mtu(st);
+
+	return unlikely(p != NULL) ? MIN(mtu, p->mtu) : mtu;
+}
+
+bool ip4_dst_df(const struct stack *st, uint32_t dst_be)
+{
+	const struct pmtu_entry *p = pmtu_find(st, dst_be);
+
+	return likely(!p) || !p->locked;
 }
 
 void ip4_learn_pmtu(struct stack *st, uint32_t dst_be, uint32_t mtu)
 {
 	struct pmtu_entry *p = &st->ip->pmtu[pmtu_slot(dst_be)];
+	uint32_t floor = st->ip4.min_pmtu ? st->ip4.min_pmtu : IP4_PMTU_FLOOR;
 
+	/* what is larger than what we use says nothing new */
+	if (mtu > ip4_dst_mtu(st, dst_be))
+		return;
 	st->ip->pmtu_used = 1;
 	p->addr_be = dst_be;
-	p->mtu = MAX(mtu, PMTU_MIN);
-	p->until_us = st->now_us + PMTU_LIFE_US;
+	p->locked = mtu < floor;
+	p->mtu = (uint16_t)MIN(MAX(mtu, floor), 65535u);
+	p->until_us = st->now_us + (st->ip4.pmtu_life_s ? st->ip4.pmtu_life_s * (uint64_t)US_PER_S : PMTU_LIFE_US);
 }
 
 /* --- loop back --- */

@@ -15,9 +15,8 @@
 #define LOOPBACK_MAX 1024u /* packets to our own address per round */
 #define IDENT_SLOTS 1024u
 #define GROUPS_MAX 256u
-#define PMTU_SLOTS 64u
+#define PMTU_SLOTS 256u
 #define PMTU_LIFE_US (600 * 1000000ULL) /* RFC 1191 §6.3: 10 minutes */
-#define PMTU_MIN 552u			/* as Linux: a forged error must not make us send crumbs */
 
 /* Joined groups, shared by the stacks of a device: group << 32 | memberships, 0 = free. [any owner, compare-and-swap] */
 struct ip4_groups {
@@ -33,7 +32,9 @@ struct icmp_bucket {
 #define ICMP_TARGETS 256u
 
 struct pmtu_entry {
-	uint32_t addr_be, mtu;
+	uint32_t addr_be;
+	uint16_t mtu;
+	bool locked; /* less was claimed than we go down to: routers must cut */
 	uint64_t until_us;
 };
 
@@ -71,7 +72,6 @@ static force_inline void ip4_hdr_write(struct rte_ipv4_hdr *ip, const struct ip4
 void ip4_deliver(struct stack *st, struct rte_mbuf *m, uint32_t hlen);
 /* Makes the IP header and up to 60 bytes behind it contiguous; NULL: dropped. */
 struct rte_mbuf *ip4_contiguous(struct stack *st, struct rte_mbuf *m, uint32_t hlen);
-void ip4_learn_pmtu(struct stack *st, uint32_t dst_be, uint32_t mtu);
 
 /* frag.c: cuts m (complete header of 20 bytes at m->data) into packets of at most mtu bytes and passes them to link_output(). Takes m.
  * 0 or -ENOBUFS: then none was sent. */

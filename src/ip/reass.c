@@ -504,6 +504,10 @@ struct rte_mbuf *reass_input(struct stack *st, struct rte_mbuf *m, uint32_t hlen
 		drop(st, m, DROP_REASS_MALFORMED);
 		return NULL;
 	}
+	if (unlikely(st->mem_level >= MEM_SHORT)) {
+		drop(st, m, DROP_REASS_MEMORY);
+		return NULL;
+	}
 	d = datagram_get(st, ip);
 	if (d->condemned) {
 		drop(st, m, DROP_REASS_OVERLAP);

@@ -2,8 +2,7 @@
  * (runtime.md). Called by epoll.c, wait.c, posix; any thread. The reference is Linux's tcp_poll() and datagram_poll(). */
 #include "sock/sock_int.h"
 
-/* Linux's __sk_stream_is_writeable(): at least a third of the buffer is free, and not more than TCP_NOTSENT_LOWAT waits to be sent
- * (approximated by what is not acknowledged: the engine's send position is not published). */
+/* Linux's __sk_stream_is_writeable(sk, 1): at least a third of the buffer is free, and less than half of TCP_NOTSENT_LOWAT waits to be sent. */
 static force_inline bool stream_has_room(const struct sock *s)
 {
 	uint64_t used = sock_tx_used(s);
@@ -11,7 +10,7 @@ static force_inline bool stream_has_room(const struct sock *s)
 
 	if (used + (used >> 1) > atomic_load_explicit(&s->sndbuf, memory_order_relaxed))
 		return false;
-	return likely(lowat == 0) || used < lowat;
+	return likely(lowat == 0) || sock_tx_unsent(s) * 2 < lowat;
 }
 
 bool sock_writable(const struct sock *s)

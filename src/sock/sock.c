@@ -23,6 +23,7 @@ static void opts_defaults(struct sock_opts *o)
 	o->keep_idle_s = 7200;
 	o->keep_intvl_s = 75;
 	o->linger2_s = 60;
+	o->notsent_lowat = gz->notsent_lowat;
 	o->rcvlowat = LOWAT_DEFAULT;
 	o->max_pacing_rate = UINT64_MAX;
 }

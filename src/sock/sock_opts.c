@@ -312,7 +312,7 @@ static int get_mtu(struct stack *st, struct sock *s, char *out)
 {
 	if (!(sock_status(s) & SOCK_CONNECTED))
 		return -ENOTCONN;
-	return put_int(out, (int)ip4_mtu(st, &s->tcb.route));
+	return put_int(out, (int)MIN(ip4_mtu(st, &s->tcb.route), ip4_dst_mtu(st, ip_addr_get_v4(&s->tcb.raddr))));
 }
 static int set_mc_ttl(struct stack *st, struct sock *s, const struct value *v)
 {
@@ -642,6 +642,12 @@ static int set_window_clamp(struct stack *st, struct sock *s, const struct value
 	s->opt.window_clamp = (uint32_t)MAX(v->i, (int)SOCK_RCVBUF_MIN / 2);
 	return 0;
 }
+/* 0: what the configuration says, as Linux takes its sysctl then */
+static int set_notsent_lowat(struct stack *st, struct sock *s, const struct value *v)
+{
+	s->opt.notsent_lowat = v->i ? (uint32_t)v->i : gz->notsent_lowat;
+	return 0;
+}
 static int get_info(struct stack *st, struct sock *s, char *out)
 {
 	struct tcp_info info; /* the kernel's, longer than libc's */
@@ -792,7 +798,7 @@ static const struct option options[] = {
 	FLAG(L_IP, IP_RECVTTL, recvttl, OPT_BYTE_OK | OPT_ANYTIME),
 	FLAG(L_IP, IP_RECVTOS, recvtos, OPT_BYTE_OK | OPT_ANYTIME),
 	RO(L_IP, IP_MTU, get_mtu, 0),
-	RANGE(L_IP, IP_MTU_DISCOVER, mtu_discover, IP_PMTUDISC_DONT, IP_PMTUDISC_OMIT, OPT_BYTE_OK),
+	RANGE(L_IP, IP_MTU_DISCOVER, mtu_discover, IP_PMTUDISC_DONT, IP_PMTUDISC_OMIT, OPT_BYTE_OK | OPT_ENGINE),
 	FLAG(L_IP, IP_RECVERR, recverr, OPT_BYTE_OK | OPT_ANYTIME),
 	FN_FIELD(L_IP, IP_MULTICAST_TTL, mc_ttl, set_mc_ttl, OPT_BYTE_OK),
 	FLAG(L_IP, IP_MULTICAST_LOOP, mc_loop, OPT_BYTE_OK),
@@ -826,7 +832,7 @@ static const struct option options[] = {
 	FN(L_TCP, TCP_QUICKACK, set_quickack, get_quickack, OPT_STREAM | OPT_ENGINE),
 	FN(L_TCP, TCP_CONGESTION, set_congestion, get_congestion, OPT_STREAM | OPT_ENGINE),
 	RANGE(L_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, INT_MAX, OPT_STREAM | OPT_ENGINE),
-	RANGE(L_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, INT_MIN, UINT32_MAX, OPT_STREAM | OPT_ENGINE),
+	FN_FIELD(L_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, set_notsent_lowat, OPT_STREAM | OPT_ENGINE),
 
 	FN_FIELD(L_IPV6, IPV6_V6ONLY, v6only, set_v6only, OPT_ANYTIME),
 	FN_FIELD(L_IPV6, IPV6_UNICAST_HOPS, ttl, set_hops, 0),
@@ -836,7 +842,7 @@ static const struct option options[] = {
 	FN(L_IPV6, IPV6_LEAVE_GROUP, set_join6, NULL, 0),
 	FLAG(L_IPV6, IPV6_RECVPKTINFO, pktinfo, OPT_ANYTIME),
 	FN_FIELD(L_IPV6, IPV6_TCLASS, tos, set_tclass, 0),
-	RANGE(L_IPV6, IPV6_MTU_DISCOVER, mtu_discover, IPV6_PMTUDISC_DONT, IPV6_PMTUDISC_OMIT, 0),
+	RANGE(L_IPV6, IPV6_MTU_DISCOVER, mtu_discover, IPV6_PMTUDISC_DONT, IPV6_PMTUDISC_OMIT, OPT_ENGINE),
 	FLAG(L_IPV6, IPV6_RECVERR, recverr, OPT_ANYTIME),
 };
 

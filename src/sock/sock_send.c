@@ -187,11 +187,22 @@ cold_path static int tx_check(struct sock *s, bool nonblock, struct thread_rec *
 	}
 }
 
+/* As Linux, where a writer that finds less than the limit waiting adds a segment at least. */
+cold_path static uint64_t tx_space_notsent(const struct sock *s, uint32_t lowat)
+{
+	uint64_t unsent = sock_tx_unsent(s);
+
+	return unsent < lowat ? MAX(lowat - unsent, atomic_load_explicit(&s->tx_mss, memory_order_relaxed)) : 0;
+}
+
 static force_inline uint64_t tx_space(const struct sock *s)
 {
 	uint64_t used = sock_tx_used(s), sndbuf = atomic_load_explicit(&s->sndbuf, memory_order_relaxed);
+	uint32_t lowat = s->opt.notsent_lowat;
 
-	return used < sndbuf ? sndbuf - used : 0;
+	if (unlikely(used >= sndbuf))
+		return 0;
+	return likely(lowat == 0) ? sndbuf - used : MIN(sndbuf - used, tx_space_notsent(s, lowat));
 }
 
 static bool tx_room(struct sock *s, void *arg)

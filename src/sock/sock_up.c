@@ -232,8 +232,9 @@ void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m)
 		return;
 	}
 	if (unlikely(bytes < RX_SMALL_BYTES) &&
-	    unlikely(true_in - atomic_load_explicit(&s->rx_true_out, memory_order_relaxed) >
-		     atomic_load_explicit(&s->rcvbuf, memory_order_relaxed) / 4) &&
+	    unlikely((true_in - atomic_load_explicit(&s->rx_true_out, memory_order_relaxed) >
+		      atomic_load_explicit(&s->rcvbuf, memory_order_relaxed) / 4) |
+		     (st->mem_level != MEM_OK)) &&
 	    rx_merge(s, m)) {
 		atomic_store_explicit(&s->rx_written, written + bytes, memory_order_release);
 		st->stats.sock_tx_merge++;
@@ -431,7 +432,7 @@ void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m)
 	}
 	used = atomic_load_explicit(&s->rx_true_in, memory_order_relaxed) -
 	       atomic_load_explicit(&s->rx_true_out, memory_order_relaxed);
-	if (unlikely(used > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed))) {
+	if (unlikely(used > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed) || (used && st->mem_level == MEM_CRITICAL))) {
 		st->stats.sock_rx_drop++;
 		drop(st, m, DROP_UDP_RCVBUF);
 	} else if (unlikely(s->type != SOCK_DGRAM || sock_status(s) & SOCK_ORPHAN ||

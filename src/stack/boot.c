@@ -122,6 +122,8 @@ int boot_configure(void)
 		.addr_be = boot.conf.host_addr_be,
 		.mask_be = boot.conf.mask_addr_be,
 		.gateway_be = boot.conf.gateway_addr_be,
+		.min_pmtu = (uint16_t)boot.conf.min_pmtu,
+		.pmtu_life_s = (uint32_t)boot.conf.mtu_expires,
 	};
 	atomic_store(&boot.state, BOOT_CONFIGURED);
 	log_info("cfg_init success");
@@ -258,6 +260,22 @@ static int boot_eventfd(void)
 	return high;
 }
 
+static void boot_tcp(struct stack *st)
+{
+	const struct config *c = &boot.conf;
+
+	tcp_configure(st, &(struct tcp_settings){
+				  .ecn = (uint8_t)c->tcp_ecn,
+				  .syncookies = (uint8_t)c->tcp_syncookies,
+				  .fastopen = (uint8_t)c->tcp_fastopen,
+				  .mtu_probing = (uint8_t)c->tcp_mtu_probing,
+				  .base_mss = (uint16_t)c->tcp_base_mss,
+				  .rcvbuf_max = (uint32_t)c->tcp_rmem_max,
+				  .sndbuf_max = (uint32_t)c->tcp_wmem_max,
+			  });
+	tcp_configure_cc(st, c->tcp_congestion, (uint32_t)c->tcp_initial_window, c->tcp_pacing);
+}
+
 static int boot_stacks(struct conf_report *rep)
 {
 	const struct config *c = &boot.conf;
@@ -274,6 +292,7 @@ static int boot_stacks(struct conf_report *rep)
 	gz->mode = c->run_to_completion ? RUN_TO_COMPLETION : RUN_TO_WAKEUP;
 	gz->spin_us = (uint32_t)c->spin_us;
 	gz->mem_cache_num = (uint32_t)c->mem_cache_num;
+	gz->notsent_lowat = (uint32_t)c->tcp_notsent_lowat;
 	gz->stack_sleeps = c->stack_interrupt;
 	atomic_store(&gz->low_power, (uint32_t)c->low_power_mode);
 	gz->ip4 = boot.ip4;
@@ -310,9 +329,7 @@ static int boot_stacks(struct conf_report *rep)
 			return err;
 		}
 		link_set_vlan(st, c->vlan_id);
-		tcp_configure(st, &(struct tcp_settings){ .ecn = (uint8_t)c->tcp_ecn, .syncookies = (uint8_t)c->tcp_syncookies,
-								   .fastopen = (uint8_t)c->tcp_fastopen });
-		tcp_configure_cc(st, c->tcp_congestion, (uint32_t)c->tcp_initial_window, c->tcp_pacing);
+		boot_tcp(st);
 	}
 	return 0;
 }

@@ -49,6 +49,35 @@ static const wheel_fire_fn timer_fire[TIMER_KIND_COUNT] = {
 	[TIMER_TEST] = no_timer,
 };
 
+/* Looked at again after so many rounds, at most 2,000 frames. */
+#define MEM_EVERY 16
+
+static enum mem_level mem_level_of(uint32_t have, uint32_t top, enum mem_level was)
+{
+	/* in sixteenths: {falls below, rises above} */
+	static const uint8_t bound[][2] = { [MEM_LOW] = { 4, 6 }, [MEM_SHORT] = { 3, 4 }, [MEM_CRITICAL] = { 1, 2 } };
+	enum mem_level level = MEM_OK;
+
+	for (enum mem_level l = MEM_LOW; l <= MEM_CRITICAL; l++)
+		if ((uint64_t)have * 16 < (uint64_t)top * bound[l][l <= was])
+			level = l;
+	return level;
+}
+
+void stack_look_at_memory(struct stack *st)
+{
+	struct rte_mempool *mp = st->pool;
+	uint32_t have = rte_mempool_get_ops(mp->ops_index)->get_count(mp); /* without the caches, which nobody else may use */
+	enum mem_level level;
+
+	st->mem_top = MAX(st->mem_top, have);
+	level = mem_level_of(have, st->mem_top, st->mem_level);
+	st->mib.mem_pressure += level > st->mem_level;
+	st->mem_level = (uint8_t)level;
+	if (unlikely(level != MEM_OK))
+		tcp_on_pressure(st);
+}
+
 static unsigned stack_receive(struct stack *st)
 {
 	struct rte_mbuf *m[NETDEV_BURST];
@@ -140,6 +169,8 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	atomic_store_explicit(&st->polled, atomic_load_explicit(&st->polled, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	tcp_settle_acks(st);
+	if (unlikely(st->stats.polls % MEM_EVERY == 0))
+		stack_look_at_memory(st);
 	done = stack_run_commands(st);
 	done += stack_receive(st);
 	if (unlikely(wheel_next_us(&st->wheel) <= now_us))

@@ -18,6 +18,16 @@
 #define STACK_REPLY_MAX 256 /* replies without a connection per round */
 #define ZOMBIE_LOOK_US 10000 /* while sockets wait for a call to let go of them, an idle stack looks again this often */
 
+/* Free buffers of the pool, as a share of what was free when nothing was going on; each level is left at twice its bound, or half
+ * as much again (loop.c). Applications get no buffer to send from below an eighth of the pool (sock_buf.c), so what is under that is for what comes
+ * in and for acknowledgements. */
+enum mem_level {
+	MEM_OK,
+	MEM_LOW,      /* below 1/4: windows and send buffers stop growing, small segments share buffers, the greediest give up what is out of order */
+	MEM_SHORT,    /* below 3/16: no new connections, no fragments */
+	MEM_CRITICAL, /* below 1/16: data that nobody has acknowledged yet is not kept, but for what a reader waits for */
+};
+
 enum stack_mode { RUN_TO_WAKEUP, RUN_TO_COMPLETION };
 
 enum drop_reason {
@@ -49,6 +59,8 @@ enum wheel_kind { TIMER_TCP, TIMER_TCP_SYN, TIMER_TCP_TW, TIMER_NEIGH, TIMER_REA
 /* Addresses of the stack's one interface; copied to every stack at boot. [const] */
 struct ip4_conf {
 	uint32_t addr_be, mask_be, gateway_be; /* gateway 0: on-link only */
+	uint16_t min_pmtu;		       /* no ICMP error makes packets smaller than this; 0: 552 */
+	uint32_t pmtu_life_s;		       /* a learned path MTU is believed for so long; 0: ten minutes (RFC 1191 §6.3) */
 };
 
 struct neigh_table; /* link/neigh.h */
@@ -69,6 +81,8 @@ struct stack {
 	uint64_t settle_by_us;		/* a round must run by then: data was received and is not acknowledged yet; UINT64_MAX none */
 	uint64_t held_since_us;		/* frames wait in the device's queue for company since then; 0: none do */
 	bool output_due;		/* something may have been marked since the last stack_output() */
+	uint8_t mem_level;		/* enum mem_level: how short buffers are, looked at every few rounds */
+	uint32_t mem_top;		/* most free buffers ever seen: what the device keeps for itself is not ours to spend */
 	struct rte_mempool *pool;
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
 	struct list wake_eps;	  /* epoll instances and ... */
@@ -115,6 +129,7 @@ struct shared {
 	enum stack_mode mode;
 	uint32_t spin_us;	/* how long a waiter polls before it sleeps */
 	uint32_t mem_cache_num; /* buffers an application thread may keep */
+	uint32_t notsent_lowat; /* of sockets that did not set TCP_NOTSENT_LOWAT; 0: no limit */
 	bool stack_sleeps;	/* run-to-wakeup: pinned threads sleep when idle (stack_interrupt, low_power_mode) */
 	_Atomic uint32_t low_power;
 	struct slab socks, items, epolls, epoll_chunks, threads, procs, fdchunks, mcasts, syn_recs, tw_recs;
@@ -143,6 +158,9 @@ unsigned stack_poll_once(struct stack *st);
 void stack_output(struct stack *st);
 /* The same, but frames may wait for others to leave with, see thread_rec.defer_sends. true: some do. Owner only. */
 bool stack_output_holding(struct stack *st);
+
+/* How many buffers are left, and what follows from it; part of every few rounds. Owner. */
+void stack_look_at_memory(struct stack *st);
 
 /* Initialises the engine part of a stack (wheel, lists, neigh, ip, tcp, udp state) for device queue nd/queue. Tests and boot.
  * 0 or -errno. */

@@ -84,6 +84,8 @@ static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ac
 		tcp_rtt_sample(st, t, rtt);
 		t->rtt_seq = t->snd_nxt;
 		ip4_confirm(st, &t->route);
+		if (unlikely(t->route.pmtu_watch))
+			tcp_pmtu_watch(st, t);
 	}
 }
 
@@ -220,6 +222,8 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	a.ece = (g->flags & TCP_ECE) && (t->marks & TCP_MARK_ECN);
 	if (seq_gt(g->ack, t->snd_una))
 		advance(st, t, g->ack, &a, tsecr, false);
+	if (unlikely(t->mtu_probe))
+		tcp_mtu_probe_acked(st, t);
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))
 		tcp_sack_input(st, t, &g->o, g->ack, &a);
 	if (a.sack_last_us)

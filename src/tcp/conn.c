@@ -29,6 +29,7 @@ struct tcp_state *tcp_state_create(struct stack *st)
 	}
 	list_init(&ts->syn_list);
 	list_init(&ts->tw_list);
+	list_init(&ts->ooo_list);
 	wheel_timer_init(&ts->tw_timer, TIMER_TCP_TW);
 	ts->conf = (struct tcp_conf){
 		.rto_min_us = TCP_RTO_MIN_US,
@@ -44,6 +45,8 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.ecn = 2,
 		.iw_segs = TCP_IW_SEGS,
 		.cc = &tcp_cc_cubic,
+		.mtu_probing = 1,
+		.base_mss = TCP_BASE_MSS,
 		.timestamps = true,
 		.sack = true,
 		.wscale = true,
@@ -53,14 +56,23 @@ struct tcp_state *tcp_state_create(struct stack *st)
 	return ts;
 }
 
-/* Frees what the engine holds; sockets that are still open stay the socket layer's, without a connection. */
+struct tcp_conf *tcp_conf_of(struct stack *st)
+{
+	return &st->tcp->conf;
+}
+
 void tcp_configure(struct stack *st, const struct tcp_settings *c)
 {
 	st->tcp->conf.ecn = c->ecn;
 	st->tcp->conf.syncookies = c->syncookies;
 	st->tcp->conf.fastopen = c->fastopen;
+	st->tcp->conf.mtu_probing = c->mtu_probing;
+	st->tcp->conf.base_mss = c->base_mss;
+	st->tcp->conf.rcvbuf_max = c->rcvbuf_max;
+	st->tcp->conf.sndbuf_max = c->sndbuf_max;
 }
 
+/* Frees what the engine holds; sockets that are still open stay the socket layer's, without a connection. */
 void tcp_state_destroy(struct stack *st)
 {
 	struct tcp_state *ts = st->tcp;
@@ -94,6 +106,7 @@ void tcp_tcb_init(struct stack *st, struct tcb *t)
 	memset(t, 0, sizeof(*t));
 	t->stack_id = (uint8_t)st->id;
 	list_init(&t->out_node);
+	list_init(&t->ooo_node);
 	wheel_timer_init(&t->timer, TIMER_TCP);
 	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
 		t->deadline[i] = TCP_NEVER;
@@ -123,26 +136,14 @@ void tcp_set_state(struct tcb *t, uint8_t state)
 		t->slow |= TCP_SLOW_STATE;
 }
 
-/* RFC 6691: the MSS option counts no options. */
+/* RFC 6691: the MSS option counts no options; RFC 1191 §3.1: nor does it say what our own path is like. */
 uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_route *route)
 {
-	uint32_t mtu = ip4_mtu(st, route), mss = mtu > 40 + TCP_MSS_FLOOR ? mtu - 40 : TCP_MSS_FLOOR;
+	uint32_t mtu = ip4_link_mtu(st, route), mss = mtu > 40 + TCP_MSS_FLOOR ? mtu - 40 : TCP_MSS_FLOOR;
 
 	if (s->opt.maxseg)
 		mss = MIN(mss, MAX(s->opt.maxseg, TCP_MSS_FLOOR));
 	return (uint16_t)MIN(mss, 65495u);
-}
-
-void tcp_set_mss(struct stack *st, struct tcb *t)
-{
-	struct sock *s = sock_of_tcb(t);
-	uint32_t mss = MIN((uint32_t)t->mss_peer, tcp_mss_to_offer(st, s, &t->route));
-
-	/* RFC 9293 §3.7.1: Eff.snd.MSS takes the options of every segment off */
-	if (t->opts & TCP_OPT_TS)
-		mss -= TCP_TS_BYTES;
-	t->mss = (uint16_t)mss;
-	s->tx_mss = mss;
 }
 
 void tcp_established(struct stack *st, struct tcb *t)
@@ -150,7 +151,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	tcp_deadline_clear(t, TCP_AT_REXMIT);
 	t->backoff = 0;
 	t->rexmit_since_us = 0;
-	tcp_set_mss(st, t);
+	tcp_pmtu_init(st, t);
 	t->cwnd = tcp_initial_cwnd(st, t); /* RFC 6928 §2 */
 	/* RFC 6298 §5.7 and RFC 5681 §3.1: after a lost SYN and without a sample be careful */
 	if (t->syn_retrans && !t->srtt_us) {
@@ -266,6 +267,7 @@ int tcp_connect(struct stack *st, struct tcb *t)
 	t->rcv_wscale = t->opts & TCP_OPT_WS ? tcp_choose_wscale(st, s) : 0;
 	t->mss_offered = tcp_mss_to_offer(st, s, &t->route);
 	t->mss = t->mss_offered;
+	tcp_pmtu_df(st, t);
 	tcp_set_state(t, TCPS_SYN_SENT);
 	t->rexmit_since_us = st->now_us;
 	tcp_tcb_insert(st, t);
@@ -382,6 +384,7 @@ void tcp_on_option(struct stack *st, struct tcb *t, int optname)
 	tcp_pace_init(st, t);
 	if (o->maxseg && o->maxseg < t->mss)
 		tcp_set_mss(st, t);
+	tcp_pmtu_df(st, t);
 	tcp_keepalive_restart(st, t);
 	if (!o->cork)
 		tcp_deadline_clear(t, TCP_AT_MISC);

@@ -18,24 +18,28 @@ uint8_t tcp_choose_wscale(const struct stack *st, const struct sock *s)
 	return scale;
 }
 
-static uint32_t space_of(const struct sock *s)
+static force_inline uint32_t space_of(const struct stack *st, const struct sock *s)
 {
 	uint32_t space = sock_up_rcv_space(s);
 
+	/* Linux's tcp_adjust_rcv_ssthresh() under pressure: four segments, whatever the buffer is */
+	if (unlikely(st->mem_level))
+		space = MIN(space, 4u * s->tcb.mss_offered);
 	return unlikely(s->opt.window_clamp) ? MIN(space, s->opt.window_clamp) : space;
 }
 
 uint32_t tcp_initial_window(const struct sock *s)
 {
-	return MIN(space_of(s), 65535u);
+	uint32_t space = sock_up_rcv_space(s);
+
+	return MIN(unlikely(s->opt.window_clamp) ? MIN(space, s->opt.window_clamp) : space, 65535u);
 }
 
 uint16_t tcp_window_to_send(struct stack *st, struct tcb *t)
 {
 	const struct sock *s = sock_of_tcb(t);
-	uint32_t space = space_of(s), cur = tcp_rcv_wnd(t), unit = 1u << t->rcv_wscale, field;
+	uint32_t space = space_of(st, s), cur = tcp_rcv_wnd(t), unit = 1u << t->rcv_wscale, field;
 
-	(void)st;
 	/* the right edge moves by a segment or half the buffer at least, never by crumbs, and never left */
 	if (space > cur && space - cur >= MIN((uint32_t)t->mss_offered,
 					      atomic_load_explicit(&s->rcvbuf, memory_order_relaxed) / 2))
@@ -52,7 +56,7 @@ void tcp_on_read(struct stack *st, struct tcb *t)
 
 	if (t->state != TCPS_ESTABLISHED && t->state != TCPS_FIN_WAIT_1 && t->state != TCPS_FIN_WAIT_2)
 		return; /* no data will come */
-	space = space_of(sock_of_tcb(t));
+	space = space_of(st, sock_of_tcb(t));
 	/* Linux's rule: an ACK of its own only when the window doubles; otherwise the next one tells */
 	if (space >= 2 * cur && space - cur >= MIN((uint32_t)t->mss_offered, space / 2))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
@@ -94,7 +98,7 @@ static cold_path void grow(struct stack *st, struct tcb *t, uint64_t copied)
 
 	want += want * MIN(copied - t->drs_space, (uint64_t)t->drs_space) / t->drs_space * 2;
 	want = MIN(2 * want, st->tcp->conf.rcvbuf_max);
-	if (!s->opt.rcvbuf_fixed && want > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed))
+	if (!s->opt.rcvbuf_fixed && !st->mem_level && want > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed))
 		atomic_store_explicit(&s->rcvbuf, (uint32_t)want, memory_order_relaxed);
 	t->drs_space = (uint32_t)MIN(copied, UINT32_MAX);
 }
@@ -121,6 +125,7 @@ void tcp_sndbuf_tune(struct stack *st, struct tcb *t)
 	uint32_t want = MIN((t->cc->owns_cwnd ? 3 : 2) * t->cwnd, st->tcp->conf.sndbuf_max);
 
 	/* one window in flight and one ready behind it; Linux: a third for BBR, whose window may double in recovery */
-	if (unlikely(want > atomic_load_explicit(&s->sndbuf, memory_order_relaxed)) && !s->opt.sndbuf_fixed)
+	if (unlikely(want > atomic_load_explicit(&s->sndbuf, memory_order_relaxed)) && !s->opt.sndbuf_fixed &&
+	    !st->mem_level)
 		atomic_store_explicit(&s->sndbuf, want, memory_order_relaxed);
 }

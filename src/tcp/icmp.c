@@ -1,5 +1,5 @@
 /* icmp.c - ICMP errors about our segments (RFC 1122 §4.2.3.9, RFC 5927 §4, RFC 5461). Called by ip after it validated the message and found the quoted
- * header; owner of the stack. Packet-too-big is noted for the path; adapting to it is a file of its own. */
+ * header; owner of the stack. "Fragmentation needed" is pmtu.c's. */
 #include "tcp/tcp_int.h"
 
 void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const struct ip_addr *remote, uint16_t lport_be,
@@ -12,7 +12,7 @@ void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const stru
 	if (!t) {
 		k = tcp_table_find(&st->tcp->syns, hash, local, remote, lport_be, rport_be);
 		/* nobody is at the other end of a half-open connection; the quoted number shows that it saw our SYN-ACK */
-		if (k && hard && container_of(k, struct tcp_syn, key)->iss == seq) {
+		if (k && mtu == 0 && hard && container_of(k, struct tcp_syn, key)->iss == seq) {
 			st->mib.tcp_attempt_fail++;
 			tcp_syn_free(st, container_of(k, struct tcp_syn, key));
 		}
@@ -22,23 +22,7 @@ void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const stru
 	if (!seq_in(seq, t->snd_una, t->snd_nxt) && !(seq == t->snd_una && t->state == TCPS_SYN_SENT))
 		return;
 	if (mtu) {
-		/* RFC 1191 §3: never below 68 */
-		if (mtu >= 68 && mtu < ip4_mtu(st, &t->route)) {
-			t->route.pmtu_bytes = mtu;
-			if (t->state >= TCPS_ESTABLISHED) {
-				tcp_set_mss(st, t);
-				/* what was too big goes again in smaller pieces (send_lost splits) without a loss of cwnd */
-				tcp_scoreboard_all_lost(t);
-				if (t->ca_state == TCP_CA_OPEN) {
-					t->ca_state = TCP_CA_RECOVERY;
-					t->recover = t->snd_nxt;
-					t->prior_cwnd = 0;
-					t->ssthresh = MAX(t->cwnd, TCP_CWND_MIN_SEGS * t->mss);
-				}
-				tcp_slow_loss_update(t);
-				tcp_mark_output(st, t, TCP_OUT_REXMIT);
-			}
-		}
+		tcp_pmtu_told(st, t, mtu);
 		return;
 	}
 	if (t->state == TCPS_SYN_SENT) {

@@ -166,7 +166,7 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 		if (unlikely(len == 0 && wnd == t->snd_wnd && tcp_in_flight(t)))
 			goto slow;
 	}
-	if (unlikely(t->persist))
+	if (unlikely(t->persist | (st->mem_level == MEM_CRITICAL)))
 		goto slow;
 
 	st->mib.tcp_predicted++;

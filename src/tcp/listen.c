@@ -68,6 +68,18 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 
 static uint32_t ts_now(const struct stack *st, const struct tcp_syn *r) { return tcp_now_ms(st) + r->ts_off; }
 
+/* Twice a second a half-open connection may be made to answer, as Linux's tcp_invalid_ratelimit: whoever knows its numbers shall not use it
+ * up against others, nor us against it. */
+static bool may_answer(const struct stack *st, struct tcp_syn *r)
+{
+	uint32_t now = tcp_now_ms(st);
+
+	if (r->oow_ms && now - r->oow_ms < TCP_OOW_ACK_US / 1000)
+		return false;
+	r->oow_ms = now + !now;
+	return true;
+}
+
 static void send_ack(struct stack *st, struct tcp_syn *r)
 {
 	struct tcp_reply p = {
@@ -82,7 +94,7 @@ static void send_ack(struct stack *st, struct tcp_syn *r)
 		.tos = r->tos,
 	};
 
-	if (!tcp_challenge_allowed(st))
+	if (!may_answer(st, r) || !tcp_challenge_allowed(st))
 		return;
 	st->mib.tcp_challenge_ack++;
 	if (r->opts & TCP_OPT_TS) {
@@ -165,6 +177,7 @@ static void syn_offer(struct stack *st, const struct sock *l, struct tcp_syn *r)
 	r->acked = 0;
 	r->tfo = 0;
 	r->syn_len = 0;
+	r->oow_ms = 0;
 }
 
 /* Nothing is kept. */
@@ -230,6 +243,12 @@ static void syn_input(struct stack *st, struct sock *l, struct tcp_seg *g, uint3
 	if (sock_up_backlog_full(l)) {
 		st->mib.tcp_listen_drops++;
 		st->drops[DROP_TCP_BACKLOG]++;
+		return;
+	}
+	/* what is left is for those that are there already */
+	if (unlikely(st->mem_level >= MEM_SHORT)) {
+		st->mib.tcp_listen_drops++;
+		st->drops[DROP_TCP_NO_MEMORY]++;
 		return;
 	}
 	if (unlikely((qlen > backlog || ts->conf.syncookies == 2) && !reuse)) {
@@ -360,7 +379,8 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 		/* RFC 7323 §4.3: what is echoed is the latest, so that the peer measures from its last SYN */
 		if ((r->opts & TCP_OPT_TS) && (g->o.has & TCP_OPT_TS) && seq_gt(g->o.tsval, r->ts_recent))
 			r->ts_recent = g->o.tsval;
-		send_synack(st, r, ts_now(st, r), NULL);
+		if (may_answer(st, r))
+			send_synack(st, r, ts_now(st, r), NULL);
 		rte_pktmbuf_free(g->m);
 		return;
 	}

@@ -23,7 +23,7 @@ static force_inline void send_ip(struct stack *st, struct tcb *t, struct rte_mbu
 		.proto = TCP_PROTO,
 		.ttl = o->ttl ? o->ttl : TTL_DEFAULT,
 		.tos = (uint8_t)(o->tos | ecn),
-		.df = true,
+		.df = !t->route.no_df,
 	};
 
 	t->segs_out++;
@@ -323,7 +323,8 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 
 			if (x->retrans < 255)
 				x->retrans++;
-			tcp_rate_sent(st, t, m, (x->flags & ~PKT_TX_APP_LIMITED) | PKT_TX_REXMIT | PKT_TX_EVER_REXMIT);
+			tcp_rate_sent(st, t, m, (x->flags & ~(PKT_TX_APP_LIMITED | PKT_TX_HEAD)) | PKT_TX_REXMIT | PKT_TX_EVER_REXMIT |
+							     (i ? 0 : PKT_TX_HEAD));
 			m = tcp_sendq_next(m);
 		}
 		t->rexmit_out += total;
@@ -367,7 +368,8 @@ static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t le
 	return !(tcp_in_flight(t) && seq_gt(t->snd_sml, t->snd_una));
 }
 
-static void send_new(struct stack *st, struct tcb *t, bool push)
+/* probe: 0, or the payload of the one segment to be sent, larger than the MSS (pmtu.c). */
+static force_inline void send_new_data(struct stack *st, struct tcb *t, bool push, const uint32_t probe)
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	const struct netdev *nd = st->nd;
@@ -378,7 +380,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		uint32_t avail = t->snd_end - t->snd_nxt, pipe = tcp_pipe(t);
 		uint32_t room = t->cwnd > pipe ? t->cwnd - pipe : 0;
 		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, t->snd_nxt);
-		uint32_t limit, total, mss = t->mss, seq = t->snd_nxt;
+		uint32_t limit, total, mss = probe ? probe : t->mss, seq = t->snd_nxt;
 		unsigned count, max_mbufs = UINT32_MAX;
 		uint8_t flags = TCP_ACK;
 
@@ -393,7 +395,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			break;
 		if (limit >= mss) {
 			/* the device would copy one urgent pointer, one CWR into all segments */
-			uint32_t most = nd->tso_max_bytes && likely(!(t->marks & (TCP_MARK_URG | TCP_MARK_CWR))) ?
+			uint32_t most = nd->tso_max_bytes && !probe && likely(!(t->marks & (TCP_MARK_URG | TCP_MARK_CWR))) ?
 						MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
 
 			if (unlikely(t->paced))
@@ -426,6 +428,7 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 			tcp_rate_sent(st, t, m, PKT_TX_SENT);
 			m = tcp_sendq_next(m);
 		}
+		pkt_tx(first)->flags |= PKT_TX_HEAD;
 		t->sq_next = m;
 		t->snd_nxt += total;
 		if (total < mss || total % mss)
@@ -449,7 +452,22 @@ static void send_new(struct stack *st, struct tcb *t, bool push)
 		emit(st, t, f, seq, total, flags, EMIT_FRESH | (total > mss ? EMIT_TSO : 0));
 		tcp_pace_sent(st, t, total);
 		retransmit_timer_if_idle(st, t);
+		if (probe)
+			return;
 	}
+}
+
+static void send_new(struct stack *st, struct tcb *t, bool push)
+{
+	send_new_data(st, t, push, 0);
+}
+
+cold_path bool tcp_output_probe(struct stack *st, struct tcb *t, uint32_t bytes)
+{
+	uint32_t before = t->snd_nxt;
+
+	send_new_data(st, t, false, bytes);
+	return t->snd_nxt - before == bytes;
 }
 
 static void send_fin(struct stack *st, struct tcb *t)
@@ -510,7 +528,8 @@ static void restart_after_idle(struct stack *st, struct tcb *t)
 	}
 }
 
-static cold_path void output_slow(struct stack *st, struct tcb *t, uint8_t flags)
+/* true: new data stays back for now. */
+static cold_path bool output_slow(struct stack *st, struct tcb *t, uint8_t flags)
 {
 	if (t->lost_out > t->rexmit_out && t->state >= TCPS_ESTABLISHED)
 		send_lost(st, t, flags & TCP_OUT_REXMIT);
@@ -521,11 +540,13 @@ static cold_path void output_slow(struct stack *st, struct tcb *t, uint8_t flags
 	}
 	if (t->fin_lost && t->lost_out <= t->rexmit_out && !tcp_fin_acked(t))
 		send_fin(st, t);
+	return (t->slow & TCP_SLOW_MTU) && t->sq_next && tcp_mtu_probe(st, t);
 }
 
 void tcp_output(struct stack *st, struct tcb *t)
 {
 	uint8_t flags = t->out_flags;
+	bool held = false;
 
 	if (unlikely(t->state < TCPS_ESTABLISHED)) {
 		t->out_flags = 0;
@@ -536,14 +557,17 @@ void tcp_output(struct stack *st, struct tcb *t)
 		return;
 	}
 	t->out_flags = flags & TCP_OUT_ACK_NOW;
-	if (unlikely((t->slow & TCP_SLOW_LOSS) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT))))
-		output_slow(st, t, flags);
-	if (t->sq_next) {
+	if (unlikely((t->slow & (TCP_SLOW_LOSS | TCP_SLOW_MTU)) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT))))
+		held = output_slow(st, t, flags);
+	if (t->sq_next && likely(!held)) {
 		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->rto_us || t->cc->on_rate)))
 			restart_after_idle(st, t);
 		/* lost data goes first */
 		if (likely(t->lost_out <= t->rexmit_out))
 			send_new(st, t, flags & TCP_OUT_PUSH);
+		/* what has left makes room for those who limit what waits */
+		if (unlikely(sock_of_tcb(t)->opt.notsent_lowat))
+			sock_up_acked(st, sock_of_tcb(t), 0);
 		if (unlikely(t->sq_next && !tcp_in_flight(t) && !t->pace_wait))
 			arm_for_held_data(st, t);
 	}

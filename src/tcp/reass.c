@@ -4,7 +4,7 @@
  * The queue is a list of *runs*: stretches of contiguous sequence space, disjoint, ascending, with a hole before each. A run is a list of
  * mbuf packets linked through pkt_meta(m)->q; its description lies in the private area of its first packet, which a received TCP segment
  * does not use otherwise. Runs are exactly the SACK blocks. Work per segment is bounded by the number of runs, which is bounded, and so is the
- * memory, counted by true size. Nothing that was SACKed is thrown away while the connection lives.
+ * memory, counted by true size. What was SACKed is thrown away only when buffers are short (pressure.c).
  */
 #include "tcp/tcp_int.h"
 
@@ -113,7 +113,7 @@ void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint3
 		cur = run_of(cur)->next_run;
 	}
 	/* now prev ends at or before seq, and cur, if any, begins behind seq */
-	if (unlikely(t->ooo_true_bytes + size > limit ||
+	if (unlikely(t->ooo_true_bytes + size > limit || st->mem_level == MEM_CRITICAL ||
 		     (t->ooo_runs >= TCP_OOO_RUNS_MAX && !(prev && run_of(prev)->end == seq) &&
 		      !(cur && seq_le(run_of(cur)->seq, end))))) {
 		st->mib.tcp_ooseq_data_drop++;
@@ -170,7 +170,36 @@ void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint3
 	if (cur && run_of(cur)->seq == run_of(m)->end)
 		join(t, m, cur);
 	t->slow |= TCP_SLOW_OOO;
+	if (!list_linked(&t->ooo_node))
+		list_push_back(&st->tcp->ooo_list, &t->ooo_node);
 	tcp_rcv_sack_new(t, run_of(m)->seq, run_of(m)->end);
+}
+
+void tcp_reass_prune(struct stack *st, struct tcb *t)
+{
+	struct rte_mbuf *head[TCP_OOO_RUNS_MAX], *m = t->ooo_head;
+	uint32_t goal = t->ooo_true_bytes / 2;
+	unsigned n = 0;
+
+	for (; m && n < ARRAY_SIZE(head); m = run_of(m)->next_run)
+		head[n++] = m;
+	/* from the far end: what is near the hole is needed first */
+	while (n && t->ooo_true_bytes > goal) {
+		free_run(t, head[--n]);
+		if (n)
+			run_of(head[n - 1])->next_run = NULL;
+		else
+			t->ooo_head = NULL;
+		st->mib.tcp_ofo_pruned++;
+	}
+	/* RFC 2018 §8 allows it; the sender finds out by a time-out. What is left is told again when more comes, as on Linux. */
+	t->rcv_sack_n = 0;
+	t->dsack_pending = 0;
+	if (!t->ooo_head) {
+		list_del(&t->ooo_node);
+		if (!(t->rcv_fin && seq_gt(t->rcv_fin_seq, t->rcv_nxt)))
+			t->slow &= ~TCP_SLOW_OOO;
+	}
 }
 
 void tcp_reass_drain(struct stack *st, struct tcb *t)
@@ -214,6 +243,8 @@ void tcp_reass_drain(struct stack *st, struct tcb *t)
 		}
 	}
 	tcp_rcv_sack_trim(t);
+	if (!t->ooo_head)
+		list_del(&t->ooo_node);
 	if (!t->ooo_head && !(t->rcv_fin && seq_gt(t->rcv_fin_seq, t->rcv_nxt)))
 		t->slow &= ~TCP_SLOW_OOO;
 }
@@ -226,6 +257,7 @@ void tcp_reass_purge(struct tcb *t)
 		t->ooo_head = run_of(m)->next_run;
 		free_run(t, m);
 	}
+	list_del(&t->ooo_node);
 	t->rcv_sack_n = 0;
 	t->dsack_pending = 0;
 }

@@ -30,6 +30,7 @@ struct tcp_syn {
 	uint8_t tfo; /* the connection exists already (fastopen.c) */
 	uint8_t acked;	   /* final ACK seen, waiting for data (TCP_DEFER_ACCEPT) or for room in the accept queue */
 	uint32_t syn_len; /* bytes of data in the SYN that were taken */
+	uint32_t oow_ms;   /* last ACK for a segment that fits nowhere; 0: none */
 	uint64_t sent_us;  /* first SYN-ACK: RTT sample */
 	struct wheel_timer timer;
 };

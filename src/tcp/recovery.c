@@ -49,6 +49,8 @@ void tcp_cwr_enter(struct stack *st, struct tcb *t)
 
 static void enter_recovery(struct stack *st, struct tcb *t)
 {
+	if (unlikely(t->mtu_probe) && tcp_mtu_probe_lost(st, t))
+		return;
 	/* flight as RFC 5681 means it, before anything is retransmitted */
 	reduce(st, t);
 	t->recover = t->snd_nxt;

@@ -82,6 +82,7 @@ int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_
 	q->time_us = p->time_us;
 	memcpy((char *)n->buf_addr + q->off, (char *)m->buf_addr + p->off + bytes, rest);
 	*pkt_tx(n) = *pkt_tx(m);
+	pkt_tx(n)->flags &= (uint8_t)~PKT_TX_HEAD;
 	/* the bytes at the old place stay: a device may still be sending them */
 	p->len = (uint16_t)bytes;
 	q->q.next = p->q.next;

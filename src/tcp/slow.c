@@ -10,7 +10,9 @@ bool tcp_challenge_allowed(struct stack *st)
 	/* RFC 5961 §7: a bound for the whole stack; a new second begins at a time that an outsider does not see */
 	if (st->now_us - ts->challenge_from_us >= (uint64_t)US_PER_S) {
 		ts->challenge_from_us = st->now_us;
-		ts->challenge_left = TCP_CHALLENGE_PER_S + (uint32_t)(tcp_mix(st->now_us ^ st->secret[0], st->secret[1] | 1) & 63);
+		/* half of it for certain, the rest by chance: whoever counts what is left learns nothing of others' (CVE-2016-5696) */
+		ts->challenge_left = TCP_CHALLENGE_PER_S / 2 +
+				     (uint32_t)(tcp_mix(st->now_us ^ st->secret[0], st->secret[1] | 1) % TCP_CHALLENGE_PER_S);
 	}
 	if (!ts->challenge_left)
 		return false;
@@ -210,6 +212,14 @@ static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		mbuf_skip(g->m, old);
 		g->seq = t->rcv_nxt;
 		g->len -= old;
+	}
+	/* Nothing is left to keep it in, and it will be sent again. What a reader waits for gets through, else nothing would ever be freed. */
+	if (unlikely(st->mem_level == MEM_CRITICAL) && g->len && (g->seq != t->rcv_nxt || sock_rx_bytes(sock_of_tcb(t)))) {
+		st->drops[DROP_TCP_NO_MEMORY]++;
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+		g->len = 0;
+		g->flags &= (uint8_t)~TCP_FIN;
+		return;
 	}
 	if (seq_gt(g->seq + g->len, right)) {
 		uint32_t fits = seq_gt(right, g->seq) ? right - g->seq : 0;

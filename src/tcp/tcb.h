@@ -43,6 +43,7 @@ enum tcp_conn_state {
 #define TCP_SLOW_OOO 0x02u	/* out-of-order data waits, or a FIN beyond a hole */
 #define TCP_SLOW_LOSS 0x04u	/* duplicate ACKs, SACKed or lost segments, recovery */
 #define TCP_SLOW_URG 0x08u	/* urgent data pending */
+#define TCP_SLOW_MTU 0x80u	/* a larger path MTU is searched for (pmtu.c) */
 #define TCP_SLOW_CLOSED 0x10u	/* the application closed: data must be answered by RST */
 #define TCP_SLOW_TFO 0x40u	/* Fast Open: our SYN-ACK is not acknowledged yet (fastopen.c) */
 #define TCP_SLOW_ECN 0x20u	/* the segment's ECN field matters, marked or not (ecn.c) */
@@ -207,6 +208,12 @@ struct tcb {
 	uint8_t reordering; /* duplicate threshold in segments, RFC 5681: 3 */
 	uint64_t oow_ack_us; /* last ACK for an unacceptable segment */
 
+	/* path MTU (pmtu.c) */
+	uint32_t mtu_probe_seq; /* the probe under way begins here ... */
+	uint16_t mtu_probe;	/* ... and carries so many bytes; 0: none */
+	uint16_t mtu_low, mtu_high; /* the search's bounds, bytes of IP packets; mtu_low 0: off */
+	uint32_t mtu_probe_ms;	/* when the search began or came to rest */
+
 	/* recovery (recovery.c, sack.c) */
 	uint32_t recover;    /* recovery point */
 	uint32_t sack_high;  /* highest sequence number SACKed */
@@ -224,6 +231,7 @@ struct tcb {
 
 	/* out-of-order queue (reass.c) */
 	struct rte_mbuf *ooo_head; /* first mbuf of the first run */
+	struct list ooo_node;	   /* on tcp_state.ooo_list while there is one */
 	uint32_t ooo_true_bytes;
 	uint16_t ooo_runs;
 	struct tcp_sack_block rcv_sack[4]; /* most recent first (RFC 2018 §4) */
@@ -247,6 +255,6 @@ _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predi
 _Static_assert(offsetof(struct tcb, timer) == 192 && offsetof(struct tcb, cc) == 256 &&
 		       offsetof(struct tcb, route) == 320 && offsetof(struct tcb, cc_priv) == 384,
 	       "lines 2 to 5: all that a request and its reply touch");
-_Static_assert(sizeof(struct tcb) <= 832, "a connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct tcb) <= 896, "a connection costs about a kilobyte all told");
 
 #endif

@@ -16,11 +16,33 @@ extern const uint32_t tcp_syn_rec_bytes, tcp_tw_rec_bytes;
 /* sizeof(struct tcp_info) as tcp_get_info() fills it: that of <linux/tcp.h>, longer than the C library's. */
 extern const uint32_t tcp_info_bytes;
 
+/* What the engine may be told by configuration; tcp_state_create() fills in the defaults; boot and tests change them before traffic. */
+struct tcp_conf {
+	uint32_t rto_min_us, rto_init_us, delack_us;
+	uint32_t time_wait_us, fin_timeout_us;
+	uint32_t rcvbuf_max, sndbuf_max;
+	uint8_t syn_retries, synack_retries;
+	uint8_t mtu_probing;	   /* 0 off, 1 when a black hole was found, 2 always (RFC 4821) */
+	uint16_t base_mss;	   /* where the search begins */
+	uint8_t fastopen;	   /* 2: listeners may take data in SYNs */
+	uint8_t ecn;		   /* 0 no, 1 asked for and agreed to, 2 agreed to */
+	uint8_t syncookies;	   /* 0 never, 1 when a listener's SYN queue is full, 2 always */
+	bool timestamps, sack, wscale;
+	bool pacing;		   /* whatever the algorithm */
+	uint16_t iw_segs;	   /* initial window, segments */
+	const struct tcp_cc_ops *cc; /* of sockets that do not say */
+};
+
+/* For tests. */
+struct tcp_conf *tcp_conf_of(struct stack *st);
+
 struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
 /* What the configuration says; defaults without. Before the stack runs. */
 struct tcp_settings {
-	uint8_t ecn, syncookies, fastopen; /* as Linux's sysctls */
+	uint8_t ecn, syncookies, fastopen, mtu_probing; /* as Linux's sysctls */
+	uint16_t base_mss;
+	uint32_t rcvbuf_max, sndbuf_max;
 };
 void tcp_configure(struct stack *st, const struct tcp_settings *c);
 
@@ -33,6 +55,8 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 void tcp_prefetch_burst(struct stack *st, struct rte_mbuf *const *m, uint16_t n);
 /* Start of a round: what came in with the last one and was not answered meanwhile gets a timer for its acknowledgement. */
 void tcp_settle_acks(struct stack *st);
+/* Buffers are short (st->mem_level): gives back what can be given back. */
+void tcp_on_pressure(struct stack *st);
 /* Runs output for every TCB on st->tcp_out. */
 void tcp_output_all(struct stack *st);
 /* A timer of kind TIMER_TCP / _SYN / _TW fired. */

@@ -11,6 +11,7 @@
  *   rate.c    delivery-rate samples                   pace.c    pacing
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
+ *   pmtu.c    path MTU, probing                       pressure.c  what goes when buffers are short
  *
  * All of it runs in the owner of the stack.
  */
@@ -34,6 +35,7 @@
 #define PKT_TX_REXMIT 0x08u  /* a retransmission is in flight */
 #define PKT_TX_EVER_REXMIT 0x10u /* Karn: no RTT sample from it */
 #define PKT_TX_APP_LIMITED 0x20u /* sent while the application was what limited the sender */
+#define PKT_TX_HEAD 0x80u    /* first of a segment (or frame of segments) as last sent */
 
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_INIT_US 1000000u /* RFC 6298 §2.1 */
@@ -48,6 +50,7 @@
 #define TCP_R1_REXMITS 3u
 #define TCP_R2_US 924600000u /* RFC 1122 §4.2.3.5: at least 100 s; what Linux's 15 retries come to */
 #define TCP_ORPHAN_R2_US 102200000u /* orphans: Linux's 8 retries */
+#define TCP_ORPHAN_PROBES 8u
 #define TCP_KEEP_IDLE_S 7200u
 #define TCP_KEEP_INTVL_S 75u
 #define TCP_KEEP_CNT 9u
@@ -61,21 +64,7 @@
 #define TCP_QUICK_MAX 16u
 #define TCP_OOO_RUNS_MAX 64u
 #define TCP_UNACKED_MAX 128u
-
-/* What the engine may be told by configuration; defaults are the constants above. */
-struct tcp_conf {
-	uint32_t rto_min_us, rto_init_us, delack_us;
-	uint32_t time_wait_us, fin_timeout_us;
-	uint32_t rcvbuf_max, sndbuf_max;
-	uint8_t syn_retries, synack_retries;
-	bool timestamps, sack, wscale;
-	uint8_t fastopen;   /* 2: listeners may take data in SYNs */
-	uint8_t ecn;	    /* 0 no, 1 asked for and agreed to, 2 agreed to */
-	uint8_t syncookies; /* 0 never, 1 when a listener's SYN queue is full, 2 always */
-	bool pacing;	    /* whatever the algorithm */
-	uint16_t iw_segs;   /* initial window, segments */
-	const struct tcp_cc_ops *cc; /* of sockets that do not say */
-};
+#define TCP_BASE_MSS 1024u /* Linux's tcp_base_mss: RFC 4821 §7.2 */
 
 struct tcp_state {
 	struct tcp_table conns; /* struct sock by tcb.key */
@@ -83,6 +72,7 @@ struct tcp_state {
 	struct tcp_table tws;	/* struct tcp_tw */
 	struct list syn_list;	/* all SYN records of this stack, oldest first */
 	struct list tw_list;	/* by expiry */
+	struct list ooo_list;	/* TCBs with data out of order */
 	struct wheel_timer tw_timer; /* at the expiry of the first of tw_list */
 	struct tcp_conf conf;
 	struct tcb *unacked[TCP_UNACKED_MAX]; /* received data in the last round, see tcp_settle_acks() */
@@ -261,11 +251,15 @@ void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint3
 /* rcv_nxt moved: hands up what is in order now. */
 void tcp_reass_drain(struct stack *st, struct tcb *t);
 void tcp_reass_purge(struct tcb *t);
+/* Half of what waits, the far end first. */
+void tcp_reass_prune(struct stack *st, struct tcb *t);
 void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end);
 void tcp_rcv_sack_trim(struct tcb *t);
 
 /* output.c */
 void tcp_output(struct stack *st, struct tcb *t);
+/* The next `bytes` of new data as one segment, whatever the MSS; false: it could not be made. */
+bool tcp_output_probe(struct stack *st, struct tcb *t, uint32_t bytes);
 
 /* drs.c */
 /* Updates rcv_adv for a segment that leaves now; returns the header field. */
@@ -275,6 +269,23 @@ void tcp_drs_init(struct stack *st, struct tcb *t);
 uint8_t tcp_choose_wscale(const struct stack *st, const struct sock *s);
 uint32_t tcp_initial_window(const struct sock *s);
 void tcp_sndbuf_tune(struct stack *st, struct tcb *t);
+
+/* pmtu.c */
+void tcp_set_mss(struct stack *st, struct tcb *t);
+void tcp_pmtu_df(struct stack *st, struct tcb *t);
+/* The connection begins: what is known about the path, and the search if it is always on. */
+void tcp_pmtu_init(struct stack *st, struct tcb *t);
+/* "fragmentation needed" about a segment of t in flight. */
+void tcp_pmtu_told(struct stack *st, struct tcb *t, uint32_t mtu);
+/* Once a round trip while route.pmtu_watch is set. */
+void tcp_pmtu_watch(struct stack *st, struct tcb *t);
+/* New data may leave and TCP_SLOW_MTU is set: sends a probe if it is time; true: new data waits for one. */
+bool tcp_mtu_probe(struct stack *st, struct tcb *t);
+/* t->mtu_probe is under way: snd_una moved; the segment at snd_una was found lost (true: it was the probe, that is all). */
+void tcp_mtu_probe_acked(struct stack *st, struct tcb *t);
+bool tcp_mtu_probe_lost(struct stack *st, struct tcb *t);
+/* The retransmission timer fired, before anything is marked. */
+void tcp_pmtu_on_rto(struct stack *st, struct tcb *t);
 
 /* isn.c */
 uint32_t tcp_isn(const struct stack *st, const struct tcp_key *k);
@@ -358,7 +369,6 @@ static force_inline uint32_t tcp_initial_cwnd(const struct stack *st, const stru
 void tcp_tcb_insert(struct stack *st, struct tcb *t); /* key set; hash is computed here */
 /* Handshake done, either side: window scale, MSS, congestion control; state becomes ESTABLISHED. */
 void tcp_established(struct stack *st, struct tcb *t);
-void tcp_set_mss(struct stack *st, struct tcb *t);
 uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_route *route);
 /* Leaves the table, frees queues and timers, tells the socket: error (0: none), closed. t is no longer TCP's after this. */
 void tcp_conn_gone(struct stack *st, struct tcb *t, int err);

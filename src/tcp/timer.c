@@ -60,6 +60,14 @@ static bool on_persist(struct stack *st, struct tcb *t)
 		t->rexmit_since_us = st->now_us;
 	else if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
 		return true;
+	/* An orphan whose peer answers but never opens its window: data of nobody must not stay for ever (RFC 1122 §4.2.3.4 speaks of
+	 * connections that somebody waits for; Linux: back-off at its end and its 8 retries) */
+	if (t->app_closed && t->backoff >= TCP_ORPHAN_PROBES && tcp_rto_backed_off(t) >= TCP_RTO_MAX_US) {
+		st->mib.tcp_free_pcb_in_maxrtx++;
+		tcp_reply_rst_conn(st, t, t->snd_nxt);
+		tcp_conn_gone(st, t, ETIMEDOUT);
+		return true;
+	}
 	if (t->backoff < 16)
 		t->backoff++;
 	st->mib.tcp_persist_probe++;
@@ -88,6 +96,7 @@ static bool on_rexmit(struct stack *st, struct tcb *t)
 		t->rexmit_since_us = st->now_us - MIN(tcp_rto_backed_off(t), st->now_us - 1);
 	if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
 		return true;
+	tcp_pmtu_on_rto(st, t);
 	tcp_recovery_on_rto(st, t);
 	if (t->backoff < 16)
 		t->backoff++;

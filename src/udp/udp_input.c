@@ -142,5 +142,6 @@ bool udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint1
 	/* As Linux: only connected sockets learn of hard errors, unless IP_RECVERR asks for all (RFC 1122 §4.1.3.3) */
 	if (s->opt.recverr || (hard && connected))
 		sock_up_error(st, s, err, true);
-	return true;
+	/* ip(7): INTERFACE and OMIT do not believe what the path says */
+	return s->opt.mtu_discover < IP_PMTUDISC_INTERFACE;
 }

@@ -49,9 +49,9 @@ int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m)
 			return udp_fail(st, m, -EACCES);
 		tx.loop = ip4_is_multicast(tx.dst_be) ? s->opt.mc_loop : true;
 	}
-	/* IP_MTU_DISCOVER as Linux: DO forbids fragments, WANT (the default) sets DF on what fits, PROBE ignores what was learned */
-	mtu = s->opt.mtu_discover == IP_PMTUDISC_PROBE ? atomic_load_explicit(&st->nd->mtu, memory_order_relaxed) :
-							 ip4_dst_mtu(st, tx.dst_be);
+	/* IP_MTU_DISCOVER as Linux: DO forbids fragments, WANT (the default) sets DF on what fits, PROBE ignores what was learned; INTERFACE and
+	 * OMIT never set DF and do not believe what is told, INTERFACE refuses what the link does not take whole */
+	mtu = s->opt.mtu_discover >= IP_PMTUDISC_PROBE ? ip4_link_mtu(st, NULL) : ip4_dst_mtu(st, tx.dst_be);
 	whole = ip4_is_local(st, tx.dst_be) || len + IP4_HDR_BYTES <= mtu;
 	switch (s->opt.mtu_discover) {
 	case IP_PMTUDISC_DO:
@@ -61,7 +61,12 @@ int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m)
 		tx.df = true;
 		break;
 	case IP_PMTUDISC_WANT:
-		tx.df = whole;
+		tx.df = whole && ip4_dst_df(st, tx.dst_be);
+		break;
+	case IP_PMTUDISC_INTERFACE:
+		if (unlikely(!whole))
+			return udp_fail(st, m, -EMSGSIZE);
+		tx.df = false;
 		break;
 	default:
 		tx.df = false;

@@ -2,6 +2,7 @@
 #include "testenv.h"
 
 #include "sock/ports.h"
+#include "tcp/tcp.h"
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -91,6 +92,8 @@ static void open_host(unsigned i, const struct testenv_conf *conf)
 	r = stack_engine_init(h->st, (uint16_t)i, &h->dev.nd, 0, &ip, vclock_us);
 	if (r)
 		fail("stack_engine_init", r);
+	/* as Linux's default: scripts that are played against the kernel as well, and snapshots of heavy loss, which is no black hole */
+	tcp_conf_of(h->st)->mtu_probing = 0;
 	h->st->lcore_id = i + 1;
 	h->st->pool = tenv.pool;
 }

@@ -225,12 +225,12 @@ static void errors_are_rate_limited(void **state)
 	assert_int_equal(nethost_close(), 0);
 }
 
-/* An error that quotes a packet from src to dst. */
+/* An error that quotes a packet of 1,500 bytes from src to dst. */
 static void push_error(uint8_t type, uint8_t code, uint32_t rest, const struct net_ip *inner, const void *l4, uint32_t l4_len)
 {
 	struct net_ip ip = { .src_be = IP(192, 0, 2, 1), .dst_be = OWN, .proto = 1 };
 	uint8_t quote[128], body[256];
-	uint32_t n = put_ip4(quote, inner, 500);
+	uint32_t n = put_ip4(quote, inner, 1480);
 
 	memcpy(quote + n, l4, l4_len);
 	push_ip(&ip, body, put_icmp(body, type, code, rest, quote, n + l4_len), 1500);
@@ -249,8 +249,11 @@ static void tcp_errors_arrive_with_sequence_and_mtu(void **state)
 	assert_int_equal(up.tcp_mtu, 1280);
 	assert_int_equal(up.tcp_seq, 0x01020304);
 	assert_int_equal(up.tcp_lport_be, htons(0x1234));
-	push_error(3, 4, 0, &inner, l4, 8); /* an old router: the next plateau below 520 */
-	assert_int_equal(up.tcp_mtu, 508);
+	push_error(3, 4, 0, &inner, l4, 8); /* an old router: the next plateau below 1,500 */
+	assert_int_equal(up.tcp_mtu, 1492);
+	push_error(3, 4, 1500, &inner, l4, 8); /* it would have fitted: nonsense (RFC 5927 7.2) */
+	push_error(3, 4, 60, &inner, l4, 8);   /* no link is as narrow (RFC 791) */
+	assert_int_equal(up.tcp_errors, 2);
 	push_error(3, 3, 0, &inner, l4, 8);
 	assert_int_equal(up.tcp_err, ECONNREFUSED);
 	assert_true(up.tcp_hard);
