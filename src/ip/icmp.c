@@ -24,6 +24,7 @@
 #define ICMP_FRAG_NEEDED 4 /* code of DEST_UNREACH */
 
 #define ICMP_HDR_BYTES 8u
+#define QUOTE_MAX_BYTES 548u /* what such a message can quote; kept for IP_RECVERR */
 #define ERROR_MAX_BYTES 576u /* RFC 1812 §4.3.2.3 */
 
 /* Tokens: one per message, filled one per interval up to the burst. */
@@ -157,10 +158,10 @@ static uint32_t plateau_below(uint32_t len)
 	return 68;
 }
 
-void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool hard, uint32_t mtu)
+void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool hard, struct icmp_what *w)
 {
+	uint32_t hlen, seq, mtu = 0;
 	struct rte_ipv4_hdr ip;
-	uint32_t hlen, seq;
 	uint16_t sport, dport;
 
 	if (n < IP4_HDR_BYTES)
@@ -176,12 +177,14 @@ void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool h
 	if (err == EMSGSIZE) {
 		uint32_t total = ntohs(ip.total_length);
 
-		if (mtu == 0)
-			mtu = plateau_below(total);
+		mtu = w->info ? w->info : plateau_below(total);
 		/* RFC 5927 §7.2: a packet that fits was not refused for its size; RFC 791: every link takes 68 bytes */
 		if (mtu >= total || mtu < 68)
 			return;
+		w->info = mtu;
 	}
+	w->rest = q + hlen + 8;
+	w->rest_len = MIN(n, (uint32_t)ntohs(ip.total_length)) > hlen + 8 ? MIN(n, (uint32_t)ntohs(ip.total_length)) - hlen - 8 : 0;
 	if (ip.next_proto_id == IPPROTO_TCP) {
 		struct ip_addr local = ip_addr_v4(ip.src_addr), remote = ip_addr_v4(ip.dst_addr);
 
@@ -189,24 +192,26 @@ void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool h
 		tcp_on_icmp_error(st, &local, &remote, sport, dport, ntohl(seq), err, hard, mtu);
 	} else if (ip.next_proto_id == IPPROTO_UDP) {
 		/* an MTU is believed only when one of our sockets talks to that address and port */
-		if (udp_on_icmp_error(st, ip.src_addr, ip.dst_addr, sport, dport, err, hard) && err == EMSGSIZE)
+		if (udp_on_icmp_error(st, ip.src_addr, ip.dst_addr, sport, dport, err, hard, w) && err == EMSGSIZE)
 			ip4_learn_pmtu(st, ip.dst_addr, mtu);
 	}
 }
 
 void ip4_on_unreachable(struct stack *st, struct rte_mbuf *m)
 {
-	uint8_t q[68];
+	struct icmp_what w = { .type = ICMP_DEST_UNREACH, .code = 1, .offender_be = st->ip4.addr_be };
+	uint8_t q[QUOTE_MAX_BYTES];
 	uint32_t n = MIN(m->pkt_len, (uint32_t)sizeof(q));
 
 	mbuf_read(m, 0, n, q);
-	icmp_report(st, q, n, EHOSTUNREACH, false, 0);
+	icmp_report(st, q, n, EHOSTUNREACH, false, &w);
 }
 
-static void icmp_error_input(struct stack *st, struct rte_mbuf *m, const struct rte_icmp_hdr *h)
+static void icmp_error_input(struct stack *st, struct rte_mbuf *m, const struct rte_icmp_hdr *h, uint32_t src_be)
 {
-	uint8_t q[68]; /* the longest IP header and eight bytes */
-	uint32_t n = MIN(m->pkt_len - ICMP_HDR_BYTES, (uint32_t)sizeof(q)), mtu = 0;
+	struct icmp_what w = { .type = h->icmp_type, .code = h->icmp_code, .offender_be = src_be };
+	uint8_t q[QUOTE_MAX_BYTES];
+	uint32_t n = MIN(m->pkt_len - ICMP_HDR_BYTES, (uint32_t)sizeof(q));
 	int err = EHOSTUNREACH;
 	bool hard = false;
 
@@ -218,7 +223,7 @@ static void icmp_error_input(struct stack *st, struct rte_mbuf *m, const struct 
 		err = unreach_errno[h->icmp_code].err;
 		hard = unreach_errno[h->icmp_code].hard;
 		if (h->icmp_code == ICMP_FRAG_NEEDED)
-			mtu = ntohs(h->icmp_seq_nb); /* RFC 1191 §4 */
+			w.info = ntohs(h->icmp_seq_nb); /* RFC 1191 §4 */
 		break;
 	case ICMP_TIME_EXCEEDED:
 		st->mib.icmp_in_time_excds++;
@@ -231,7 +236,7 @@ static void icmp_error_input(struct stack *st, struct rte_mbuf *m, const struct 
 	}
 	if (n) {
 		mbuf_read(m, ICMP_HDR_BYTES, n, q);
-		icmp_report(st, q, n, err, hard, mtu);
+		icmp_report(st, q, n, err, hard, &w);
 	}
 	rte_pktmbuf_free(m);
 }
@@ -299,7 +304,7 @@ void icmp_input(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uint32_t 
 	case ICMP_DEST_UNREACH:
 	case ICMP_TIME_EXCEEDED:
 	case ICMP_PARAM_PROBLEM:
-		icmp_error_input(st, m, h);
+		icmp_error_input(st, m, h, src_be);
 		return;
 	case ICMP_ECHO_REPLY:
 		st->mib.icmp_in_echo_reps++;

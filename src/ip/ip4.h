@@ -90,6 +90,15 @@ void ip4_on_unreachable(struct stack *st, struct rte_mbuf *m);
 void ip4_reass_on_timer(struct stack *st, struct wheel_timer *t);
 void igmp_on_timer(struct stack *st, struct wheel_timer *t);
 
+/* What an ICMP error said beside the packet that it is about. */
+struct icmp_what {
+	uint8_t type, code;
+	uint32_t info;	      /* next-hop MTU, pointer */
+	uint32_t offender_be; /* who sent it */
+	const uint8_t *rest;  /* of the quoted packet, behind the first eight bytes of its payload */
+	uint32_t rest_len;
+};
+
 /* icmp.c. icmp_input: m->data at the ICMP header, ip header before it in the same mbuf. Takes m. */
 void icmp_input(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uint32_t dst_be, uint8_t ttl);
 /* Quotes the offending packet (m borrowed, data at its IPv4 header) in an ICMP error; rate limited; never about an error,

@@ -83,7 +83,7 @@ struct rte_mbuf *reass_input(struct stack *st, struct rte_mbuf *m, uint32_t hlen
 struct reass *reass_create(struct stack *st);
 void reass_destroy(struct stack *st, struct reass *r);
 
-/* icmp.c: an error about a packet of ours, whose IPv4 header is at q with n bytes. */
-void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool hard, uint32_t mtu);
+/* icmp.c: an error about a packet of ours, whose IPv4 header is at q with n bytes. w: rest is filled in here. */
+void icmp_report(struct stack *st, const uint8_t *q, uint32_t n, int err, bool hard, struct icmp_what *w);
 
 #endif

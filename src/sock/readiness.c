@@ -56,7 +56,8 @@ static uint32_t datagram_readiness(const struct sock *s, uint32_t status, uint32
 		ev |= EPOLLIN | EPOLLRDNORM;
 	if (want & (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND) && writable_or_note(s))
 		ev |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
-	if (unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed)))
+	if (unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed) || !inbox_maybe_empty(&s->err_in) ||
+		     __atomic_load_n(&s->err_head, __ATOMIC_RELAXED)))
 		ev |= EPOLLERR;
 	return ev;
 }

@@ -315,6 +315,11 @@ static void rx_purge(struct sock *s)
 	rx_settle(s);
 	buf_free_list(s->rx_head);
 	buf_free_list(inbox_take(&s->rx_in));
+	if (s->type == SOCK_DGRAM) {
+		buf_free_list(inbox_take(&s->err_in));
+		buf_free_list(s->err_head);
+		s->err_head = NULL;
+	}
 	s->rx_head = s->rx_tail = NULL;
 	tx_drop(s);
 }

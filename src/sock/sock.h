@@ -59,6 +59,8 @@ struct sock_opts {
 	uint8_t rcvbuf_fixed, sndbuf_fixed, bind_no_port, transparent;
 	uint16_t maxseg; /* TCP_MAXSEG, 0: unset */
 	uint16_t keep_cnt;
+	uint16_t udp_segment; /* UDP_SEGMENT: a send is cut into datagrams of so many bytes; 0: not */
+	uint8_t udp_gro;      /* UDP_GRO: a receive may return several datagrams of one size */
 	uint32_t keep_idle_s, keep_intvl_s;
 	uint32_t linger_s;
 	uint32_t user_timeout_ms;
@@ -120,9 +122,15 @@ struct sock {
 	_Atomic uint32_t cmd_bits;
 	vcount item_count;		/* items that refer to this socket, linked or about to be; keeps it from being freed [any] */
 	_Atomic uint64_t rx_urg_at;	/* position (as rx_read) of the urgent byte [stack] */
-	/* accept queue of a listener */
-	struct inbox acc_in;		/* struct sock by acc_node */
-	struct inbox_node *acc_head;	/* [app, rlock] */
+	/* accept queue of a listener, error queue of a datagram socket */
+	union {
+		struct inbox acc_in;		/* struct sock by acc_node */
+		struct inbox err_in;		/* mbufs with struct udp_error, pushed by stacks */
+	};
+	union {
+		struct inbox_node *acc_head;	/* [app, rlock] */
+		struct inbox_node *err_head;	/* [app, rlock] */
+	};
 	struct inbox_node acc_node;	/* in the listener's queue */
 	vcount acc_len;			/* established, not yet accepted */
 	_Atomic uint32_t backlog;

@@ -8,8 +8,10 @@
 #include "udp/udp.h"
 
 #include <netinet/ip.h>
+#include <netinet/udp.h>
 
 #define DGRAM_MAX 65507u
+#define SEGMENTS_MAX 128u /* datagrams of one send, one receive (Linux's UDP_MAX_SEGMENTS) */
 
 /* --- sending --- */
 
@@ -17,6 +19,7 @@ struct dgram_to {
 	struct ip_addr addr;
 	uint16_t port_be;
 	uint8_t tos, ttl;
+	uint16_t segment; /* UDP_SEGMENT; 0: one datagram */
 };
 
 static int send_cmsgs(const struct msghdr *msg, struct dgram_to *to)
@@ -33,6 +36,12 @@ static int send_cmsgs(const struct msghdr *msg, struct dgram_to *to)
 			continue; /* SCM_TIMESTAMPING and the like have no effect here */
 		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
 			continue; /* one address: nothing to choose */
+		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT) {
+			if (bytes != sizeof(to->segment))
+				return -EINVAL;
+			memcpy(&to->segment, CMSG_DATA(c), sizeof(to->segment));
+			continue;
+		}
 		if (c->cmsg_level != IPPROTO_IP)
 			return -EINVAL;
 		switch (c->cmsg_type) {
@@ -87,22 +96,32 @@ static int send_where(const struct sock *s, const struct msghdr *msg, struct dgr
 		to->port_be = s->tcb.rport_be;
 	}
 	dst = ip_addr_get_v4(&to->addr);
+	to->segment = s->opt.udp_segment;
 	to->tos = s->opt.tos;
 	to->ttl = ip4_is_multicast(dst) ? s->opt.mc_ttl : s->opt.ttl;
 	err = !s->opt.broadcast && (dst == INADDR_BROADCAST || dst == (st->ip4.addr_be | ~st->ip4.mask_be));
 	return err ? -EACCES : 0;
 }
 
-static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, size_t n, struct thread_rec *self)
+/* Where the next byte comes from. */
+struct dgram_cur {
+	size_t iov, off;
+};
+
+/* One datagram of n bytes from cur on; behind `before`, if there is one, by pkt_meta(before)->q. */
+static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, struct dgram_cur *cur, size_t n, struct rte_mbuf *before,
+				   struct thread_rec *self)
 {
 	struct rte_mbuf *head = NULL, *last = NULL;
-	size_t done = 0, iov = 0, off = 0;
+	size_t done = 0, iov = cur->iov, off = cur->off;
 
 	do {
 		struct rte_mbuf *m = buf_get(st, self);
 		uint32_t room, len = 0;
 
 		if (unlikely(!m)) {
+			if (before)
+				pkt_meta(before)->q.next = NULL;
 			buf_put(head, self);
 			return NULL;
 		}
@@ -113,6 +132,8 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		} else {
 			head = m;
 			pkt_meta(m)->q.next = NULL;
+			if (before)
+				pkt_meta(before)->q.next = &pkt_meta(m)->q;
 		}
 		last = m;
 		m->data_off = PKT_HEADROOM;
@@ -134,7 +155,52 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		m->data_len = (uint16_t)len;
 	} while (done < n);
 	head->pkt_len = (uint32_t)n;
+	cur->iov = iov;
+	cur->off = off;
 	return head;
+}
+
+/* All datagrams of a send, linked by pkt_meta()->q, oldest first; NULL: buffers are short, none is held. */
+static struct rte_mbuf *dgram_fill_all(struct stack *st, const struct msghdr *msg, size_t n, const struct dgram_to *to, struct thread_rec *self)
+{
+	size_t step = to->segment ? to->segment : n, done = 0;
+	struct rte_mbuf *first = NULL, *last = NULL;
+	struct dgram_cur cur = { 0, 0 };
+
+	do {
+		struct rte_mbuf *m = dgram_fill(st, msg, &cur, MIN(step, n - done), last, self);
+		struct pkt_tx *info;
+
+		if (unlikely(!m)) {
+			for (; first; first = last) {
+				last = pkt_meta(first)->q.next ? pkt_of_node(pkt_meta(first)->q.next) : NULL;
+				buf_put(first, self);
+			}
+			return NULL;
+		}
+		info = pkt_tx(m);
+		memcpy(info->addr, &to->addr, sizeof(info->addr));
+		info->port_be = to->port_be;
+		info->tos = to->tos;
+		info->ttl = to->ttl;
+		first = first ? first : m;
+		last = m;
+		done += MIN(step, n - done);
+	} while (done < n);
+	return first;
+}
+
+/* As Linux's udp_send_skb(): a segment must fit the path, there is a bound on their number, and they have checksums. */
+static int segment_check(const struct sock *s, const struct dgram_to *to, size_t n)
+{
+	const struct stack *st = sock_stack(s);
+	uint32_t dst_be = ip_addr_get_v4(&to->addr), mtu = ip4_is_local(st, dst_be) ? 65535 : ip4_dst_mtu(st, dst_be);
+
+	if (IP4_HDR_BYTES + 8 + MIN(n, (size_t)to->segment) > mtu)
+		return -EMSGSIZE;
+	if (n > (size_t)to->segment * SEGMENTS_MAX || s->opt.no_check)
+		return -EINVAL;
+	return 0;
 }
 
 static bool dgram_room(struct sock *s, void *arg)
@@ -196,7 +262,6 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 	struct dgram_to to;
 	uint64_t deadline = 0;
 	struct rte_mbuf *m;
-	struct pkt_tx *info;
 	int err;
 
 	if (flags & MSG_OOB)
@@ -206,6 +271,8 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 	err = send_where(s, msg, &to);
 	if (!err && msg->msg_controllen)
 		err = send_cmsgs(msg, &to);
+	if (!err && unlikely(to.segment))
+		err = segment_check(s, &to, n);
 	if (!err && unlikely(!s->bound_port_be))
 		err = dgram_autobind(s, self);
 	if (err)
@@ -219,7 +286,7 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 		m = NULL;
 		if (likely(sock_writable(s))) {
 			thread_buffers_out(self, true); /* until it is pushed */
-			m = dgram_fill(st, msg, n, self);
+			m = dgram_fill_all(st, msg, n, &to, self);
 			if (likely(m != NULL))
 				break;
 			thread_buffers_out(self, false);
@@ -228,23 +295,29 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 		if (err < 0)
 			return err;
 	}
-	info = pkt_tx(m);
-	memcpy(info->addr, &to.addr, sizeof(info->addr));
-	info->port_be = to.port_be;
-	info->tos = to.tos;
-	info->ttl = to.ttl;
 	if (gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self)) {
 		st->now_us = clock_now_us();
 		if (!inbox_maybe_empty(&s->tx_in))
 			sock_tx_run(st, s);
-		err = udp_output(st, s, m);
+		while (m) {
+			struct inbox_node *next = pkt_meta(m)->q.next;
+			int e = udp_output(st, s, m);
+
+			err = err ? err : e;
+			m = next ? pkt_of_node(next) : NULL;
+		}
 		st->stats.app_write++;
 		stack_leave(st, self);
 		return err ? err : (ssize_t)n;
 	}
-	/* Counted with one byte more, so that empty datagrams count too. */
-	atomic_fetch_add_explicit(&s->tx_written, n + 1, memory_order_relaxed);
-	inbox_push(&s->tx_in, &pkt_meta(m)->q);
+	while (m) {
+		struct inbox_node *next = pkt_meta(m)->q.next;
+
+		/* Counted with one byte more, so that empty datagrams count too. */
+		atomic_fetch_add_explicit(&s->tx_written, m->pkt_len + 1, memory_order_relaxed);
+		inbox_push(&s->tx_in, &pkt_meta(m)->q);
+		m = next ? pkt_of_node(next) : NULL;
+	}
 	thread_buffers_out(self, false);
 	sock_post(s, SOCK_CMD_SEND, self);
 	return (ssize_t)n;
@@ -272,7 +345,7 @@ static void put_cmsg(struct msghdr *msg, size_t room, int level, int type, const
 	msg->msg_controllen += MIN(CMSG_SPACE(bytes), left);
 }
 
-static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf *m)
+static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf *m, int gro)
 {
 	const struct pkt_tx *info = pkt_tx(m);
 	size_t room = msg->msg_controllen;
@@ -317,6 +390,8 @@ static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf
 
 		put_cmsg(msg, room, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 	}
+	if (gro)
+		put_cmsg(msg, room, IPPROTO_UDP, UDP_GRO, &gro, sizeof(gro));
 }
 
 static void dgram_copy(const struct msghdr *msg, struct rte_mbuf *m, size_t n)
@@ -369,8 +444,35 @@ static struct rte_mbuf *dgram_take(struct sock *s, bool peek, const struct threa
 	return m;
 }
 
-/* Hands m's content to the caller; the result of the call. */
-static ssize_t dgram_give(struct sock *s, struct msghdr *msg, struct rte_mbuf *m, size_t n, int flags)
+/* UDP_GRO: datagrams behind m that came from the same place with the same marks and have its size, the last may be shorter, follow it
+ * in one receive of at most n bytes. Returns their size, 0 when m stays alone. Under rlock. */
+cold_path static int dgram_join(struct sock *s, struct rte_mbuf *m, size_t n, struct thread_rec *self)
+{
+	const struct pkt_tx *a = pkt_tx(m);
+	uint32_t size = m->pkt_len, count = 1;
+
+	while (size && count < SEGMENTS_MAX && s->rx_head) {
+		struct rte_mbuf *next = pkt_of_node(s->rx_head);
+		const struct pkt_tx *b = pkt_tx(next);
+		uint32_t len = next->pkt_len;
+
+		if (!len || len > size || m->pkt_len + len > MIN(n, (size_t)65535) || memcmp(a->addr, b->addr, sizeof(a->addr)) ||
+		    a->port_be != b->port_be || a->tos != b->tos || a->ttl != b->ttl || a->local_be != b->local_be)
+			break;
+		next = dgram_take(s, false, self);
+		if (rte_pktmbuf_chain(m, next)) {
+			rte_pktmbuf_free(next); /* cannot be: 65,535 bytes are fewer segments than a chain may have */
+			break;
+		}
+		count++;
+		if (len < size)
+			break;
+	}
+	return count > 1 ? (int)size : 0;
+}
+
+/* Hands m's content to the caller; the result of the call. gro: see dgram_join(). */
+static ssize_t dgram_give(struct sock *s, struct msghdr *msg, struct rte_mbuf *m, size_t n, int flags, int gro)
 {
 	const struct pkt_tx *info = pkt_tx(m);
 	size_t len = m->pkt_len, copy = MIN(len, n);
@@ -386,7 +488,7 @@ static ssize_t dgram_give(struct sock *s, struct msghdr *msg, struct rte_mbuf *m
 		msg->msg_namelen = name_len;
 	}
 	if (unlikely(msg->msg_control))
-		recv_cmsgs(s, msg, m);
+		recv_cmsgs(s, msg, m, gro);
 	else
 		msg->msg_controllen = 0;
 	return (ssize_t)(flags & MSG_TRUNC ? len : copy);
@@ -417,6 +519,7 @@ ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int 
 	for (;;) {
 		struct rte_mbuf *m;
 		ssize_t got;
+		int gro = 0;
 
 		r = sock_take_error(s);
 		if (unlikely(r))
@@ -426,14 +529,16 @@ ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int 
 			thread_buffers_out(self, true);
 			m = dgram_take(s, flags & MSG_PEEK, self);
 			if (unlikely(flags & MSG_PEEK && m)) {
-				got = dgram_give(s, msg, m, n, flags);
+				got = dgram_give(s, msg, m, n, flags, 0);
 				thread_buffers_out(self, false);
 				rlock_unlock(&s->rlock);
 				return got;
 			}
+			if (unlikely(s->opt.udp_gro) && m)
+				gro = dgram_join(s, m, n, self);
 			rlock_unlock(&s->rlock);
 			if (likely(m != NULL)) {
-				got = dgram_give(s, msg, m, n, flags);
+				got = dgram_give(s, msg, m, n, flags, gro);
 				buf_put(m, self);
 				thread_buffers_out(self, false);
 				return got;
@@ -466,6 +571,76 @@ ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int 
 		if (r < 0)
 			return r == -ETIMEDOUT ? -EAGAIN : r;
 	}
+}
+
+/* The oldest entry; *next: errno of the one behind it that an ICMP message made, 0: none. */
+static struct rte_mbuf *error_take(struct sock *s, struct thread_rec *self, int *next)
+{
+	struct inbox_node *n, **last = &s->err_head;
+	struct rte_mbuf *m = NULL;
+
+	*next = 0;
+	sock_rlock(s, self);
+	while (*last)
+		last = &(*last)->next;
+	*last = inbox_take(&s->err_in);
+	n = s->err_head;
+	if (n) {
+		m = pkt_of_node(n);
+		__atomic_store_n(&s->err_head, n->next, __ATOMIC_RELAXED);
+		atomic_store_explicit(&s->rx_true_out,
+				      atomic_load_explicit(&s->rx_true_out, memory_order_relaxed) + buf_true_bytes(m),
+				      memory_order_relaxed);
+		if (s->err_head) {
+			const struct udp_error *e = rte_pktmbuf_mtod(pkt_of_node(s->err_head), const struct udp_error *);
+
+			*next = e->ee.ee_origin == SO_EE_ORIGIN_ICMP ? (int)e->ee.ee_errno : 0;
+		}
+	}
+	rlock_unlock(&s->rlock);
+	return m;
+}
+
+/* As Linux's ip_recv_error(). */
+ssize_t dgram_recv_error(struct sock *s, struct msghdr *msg, size_t n, struct thread_rec *self)
+{
+	struct {
+		struct sock_extended_err ee;
+		struct sockaddr_in offender;
+	} told;
+	size_t room = msg->msg_controllen, len;
+	struct udp_error e;
+	struct rte_mbuf *m;
+	int next;
+
+	m = error_take(s, self, &next);
+	if (!m)
+		return -EAGAIN;
+	memcpy(&e, rte_pktmbuf_mtod(m, const char *), sizeof(e));
+	if (e.ee.ee_origin == SO_EE_ORIGIN_ICMP)
+		atomic_store_explicit(&s->so_error, next, memory_order_release);
+	rte_pktmbuf_adj(m, sizeof(e));
+	len = m->pkt_len;
+	msg->msg_flags = MSG_ERRQUEUE | (len > n ? MSG_TRUNC : 0);
+	dgram_copy(msg, m, MIN(len, n));
+	if (msg->msg_name) {
+		socklen_t name_len = msg->msg_namelen;
+		struct ip_addr to;
+
+		memcpy(&to, pkt_tx(m)->addr, sizeof(to));
+		sockaddr_put(s, &to, pkt_tx(m)->port_be, msg->msg_name, &name_len);
+		msg->msg_namelen = name_len;
+	}
+	memset(&told, 0, sizeof(told));
+	told.ee = e.ee;
+	if (e.ee.ee_origin == SO_EE_ORIGIN_ICMP) {
+		told.offender.sin_family = AF_INET;
+		told.offender.sin_addr.s_addr = e.offender_be;
+	}
+	msg->msg_controllen = 0;
+	put_cmsg(msg, room, IPPROTO_IP, IP_RECVERR, &told, sizeof(told));
+	buf_put(m, self);
+	return (ssize_t)MIN(len, n);
 }
 
 size_t dgram_first_bytes(struct sock *s, struct thread_rec *self)

@@ -7,6 +7,8 @@
 /* n: sum of the iov lengths. */
 ssize_t dgram_recv(struct sock *s, struct msghdr *msg, size_t n, int flags, int kernel_fd, struct thread_rec *self);
 ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags, struct thread_rec *self);
+/* recvmsg(MSG_ERRQUEUE): the oldest entry of the error queue, or -EAGAIN. */
+ssize_t dgram_recv_error(struct sock *s, struct msghdr *msg, size_t n, struct thread_rec *self);
 /* Bytes of the first datagram that waits (FIONREAD). */
 size_t dgram_first_bytes(struct sock *s, struct thread_rec *self);
 /* Under rlock of s, with repair when its holder was killed. */

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <string.h>
@@ -42,7 +43,7 @@
 #define SOURCES_MAX 10
 
 enum opt_flags {
-	OPT_STREAM = 1,	 /* only on stream sockets, else ENOPROTOOPT */
+	OPT_STREAM = 1,	 /* only on stream sockets, else ENOPROTOOPT; those of level UDP on datagram sockets only */
 	OPT_DGRAM = 2,	 /* only on datagram sockets, else `wrong` below: EINVAL */
 	OPT_ENGINE = 4,	 /* the engine acts on it: tcp_on_option() after a change */
 	OPT_BOOL = 8,	 /* any non-zero int is 1 */
@@ -446,10 +447,8 @@ static int mcast_source(struct stack *st, struct sock *s, uint32_t group_be, uin
 	int err;
 
 	if (!m) {
-		if (want_exclude)
-			return -EINVAL; /* block and unblock need a membership */
-		if (!add)
-			return -EADDRNOTAVAIL;
+		if (want_exclude || !add)
+			return -EINVAL; /* all but the first wanted source need a membership */
 		err = mcast_join(st, s, group_be, false, &m);
 		if (err)
 			return err;
@@ -834,6 +833,9 @@ static const struct option options[] = {
 	RANGE(L_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, INT_MAX, OPT_STREAM | OPT_ENGINE),
 	FN_FIELD(L_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, set_notsent_lowat, OPT_STREAM | OPT_ENGINE),
 
+	RANGE(L_UDP, UDP_SEGMENT, udp_segment, 0, UINT16_MAX, OPT_ANYTIME),
+	FLAG(L_UDP, UDP_GRO, udp_gro, OPT_ANYTIME),
+
 	FN_FIELD(L_IPV6, IPV6_V6ONLY, v6only, set_v6only, OPT_ANYTIME),
 	FN_FIELD(L_IPV6, IPV6_UNICAST_HOPS, ttl, set_hops, 0),
 	FN_FIELD(L_IPV6, IPV6_MULTICAST_HOPS, mc_ttl, set_mc_ttl, 0),
@@ -856,6 +858,8 @@ static const struct option *option_find(const struct sock *s, int level, int nam
 		if (o->flags & OPT_STREAM && s->type != SOCK_STREAM)
 			return NULL;
 		if (o->level_index == L_IPV6 && s->family != AF_INET6)
+			return NULL;
+		if (o->level_index == L_UDP && s->type != SOCK_DGRAM)
 			return NULL;
 		return o;
 	}
@@ -916,7 +920,7 @@ struct setopt_args { /* in stack_call.buf */
 	char value[VALUE_MAX];
 };
 
-int sock_setopt(struct sock *s, int level, int name, const void *val, socklen_t len, struct thread_rec *self)
+static int setopt(struct sock *s, int level, int name, const void *val, socklen_t len, struct thread_rec *self)
 {
 	const struct option *o = option_find(s, level, name);
 	struct value v = { .p = val, .len = len };
@@ -949,6 +953,47 @@ int sock_setopt(struct sock *s, int level, int name, const void *val, socklen_t 
 	a->i = v.i;
 	memcpy(a->value, val, MIN((size_t)v.len, sizeof(a->value)));
 	return (int)stack_call(sock_stack(s), SOCK_OP_SETOPT, s, self);
+}
+
+/* MCAST_JOIN_SOURCE_GROUP and kin carry the same by sockaddr, in more bytes than a call has room for: into the form of their older
+ * brothers. 0 or -errno. */
+cold_path static int source_req(const struct sock *s, int *name, const void *val, socklen_t len, struct ip_mreq_source *m)
+{
+	static const struct {
+		int from, to;
+	} as[] = { { MCAST_JOIN_SOURCE_GROUP, IP_ADD_SOURCE_MEMBERSHIP }, { MCAST_LEAVE_SOURCE_GROUP, IP_DROP_SOURCE_MEMBERSHIP },
+		   { MCAST_BLOCK_SOURCE, IP_BLOCK_SOURCE },		  { MCAST_UNBLOCK_SOURCE, IP_UNBLOCK_SOURCE } };
+	struct group_source_req g;
+	int err;
+
+	if (len < sizeof(g))
+		return -EINVAL;
+	memcpy(&g, val, sizeof(g));
+	memset(m, 0, sizeof(*m));
+	err = group_addr(&g.gsr_group, &m->imr_multiaddr.s_addr);
+	if (!err)
+		err = group_addr(&g.gsr_source, &m->imr_sourceaddr.s_addr);
+	if (!err)
+		err = mcast_check_if(sock_stack(s), 0, (int)g.gsr_interface);
+	for (unsigned i = 0; !err && i < ARRAY_SIZE(as); i++) {
+		if (*name == as[i].from) {
+			*name = as[i].to;
+			break;
+		}
+	}
+	return err;
+}
+
+int sock_setopt(struct sock *s, int level, int name, const void *val, socklen_t len, struct thread_rec *self)
+{
+	struct ip_mreq_source by_addr;
+
+	if (unlikely(level == IPPROTO_IP && name >= MCAST_BLOCK_SOURCE && name <= MCAST_LEAVE_SOURCE_GROUP && name != MCAST_LEAVE_GROUP)) {
+		int err = s->type == SOCK_STREAM ? -EPROTO : val ? source_req(s, &name, val, len, &by_addr) : -EFAULT;
+
+		return err ? err : sock_setopt(s, level, name, &by_addr, sizeof(by_addr), self);
+	}
+	return setopt(s, level, name, val, len, self);
 }
 
 struct getopt_args { /* in stack_call.buf */

@@ -420,13 +420,15 @@ ssize_t sock_recvmsg(struct sock *s, struct msghdr *msg, int flags, int kernel_f
 	size_t n = 0;
 	ssize_t r;
 
-	if (unlikely(flags & MSG_ERRQUEUE))
-		return -EAGAIN; /* the error queue is always empty */
+	if (unlikely(flags & MSG_ERRQUEUE) && s->type == SOCK_STREAM)
+		return -EAGAIN; /* a stream's is always empty */
 	for (size_t i = 0; i < msg->msg_iovlen; i++) {
 		if (msg->msg_iov[i].iov_len > SSIZE_MAX - n)
 			return -EINVAL;
 		n += msg->msg_iov[i].iov_len;
 	}
+	if (unlikely(flags & MSG_ERRQUEUE))
+		return dgram_recv_error(s, msg, n, self);
 	if (s->type != SOCK_STREAM)
 		return dgram_recv(s, msg, n, flags, kernel_fd, self);
 	r = stream_recv(s, msg->msg_iov, n, flags, self);

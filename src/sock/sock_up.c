@@ -452,3 +452,21 @@ void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m)
 	if (foreign && self)
 		atomic_store_explicit(&self->pins[PIN_STACK], NULL, memory_order_release);
 }
+
+void sock_up_dgram_error(struct stack *st, struct sock *s, struct rte_mbuf *m)
+{
+	uint64_t used = atomic_load_explicit(&s->rx_true_in, memory_order_relaxed) -
+			atomic_load_explicit(&s->rx_true_out, memory_order_relaxed);
+
+	/* bounded by the receive buffer, as on Linux */
+	if (used > atomic_load_explicit(&s->rcvbuf, memory_order_relaxed) || atomic_load_explicit(&s->refs, memory_order_relaxed) == 0) {
+		drop(st, m, DROP_UDP_RCVBUF);
+		return;
+	}
+	atomic_fetch_add_explicit(&s->rx_true_in, buf_true_bytes(m), memory_order_relaxed);
+	inbox_push(&s->err_in, &pkt_meta(m)->q);
+	if (s->stack_id == st->id)
+		sock_note(st, s, EPOLLERR);
+	else if (thread_self_tls)
+		sock_post(s, SOCK_CMD_NOTIFY, thread_self_tls);
+}

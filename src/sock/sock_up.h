@@ -31,6 +31,8 @@ void sock_up_closed(struct stack *st, struct sock *s);
 void sock_up_urgent(struct stack *st, struct sock *s);
 /* A datagram for s; pkt_tx(m) holds source and tos/ttl; m's data is payload. Takes m. May be called by any stack's owner. */
 void sock_up_datagram(struct stack *st, struct sock *s, struct rte_mbuf *m);
+/* An entry for the error queue of a datagram socket (udp.h, struct udp_error). Takes m. */
+void sock_up_dgram_error(struct stack *st, struct sock *s, struct rte_mbuf *m);
 /* Receive window that may be offered now, in bytes: buffer minus what is queued by true size. */
 uint32_t sock_up_rcv_space(const struct sock *s);
 /* Hints: data for s comes next. First the lines of s, then, when those are there, what they point to. */

@@ -124,7 +124,32 @@ void udp_input(struct stack *st, struct rte_mbuf *m, uint32_t src_be, uint32_t d
 	sock_up_datagram(st, s, m);
 }
 
-bool udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint16_t sport_be, uint16_t dport_be, int err, bool hard)
+void udp_tell_error(struct stack *st, struct sock *s, const struct ip_addr *to, uint16_t port_be, int err, uint8_t origin,
+		    const struct icmp_what *w)
+{
+	struct udp_error e = { .ee = { .ee_errno = (uint32_t)err, .ee_origin = origin, .ee_type = w->type, .ee_code = w->code,
+				       .ee_info = w->info },
+			       .offender_be = w->offender_be };
+	struct rte_mbuf *m = rte_pktmbuf_alloc(st->pool);
+	uint32_t len;
+	char *p;
+
+	if (!m) {
+		st->drops[DROP_NO_MBUF]++;
+		return;
+	}
+	len = MIN(w->rest_len, (uint32_t)rte_pktmbuf_tailroom(m) - (uint32_t)sizeof(e));
+	p = rte_pktmbuf_append(m, (uint16_t)(sizeof(e) + len));
+	memcpy(p, &e, sizeof(e));
+	if (len)
+		memcpy(p + sizeof(e), w->rest, len);
+	memcpy(pkt_tx(m)->addr, to, sizeof(*to));
+	pkt_tx(m)->port_be = port_be;
+	sock_up_dgram_error(st, s, m);
+}
+
+bool udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint16_t sport_be, uint16_t dport_be, int err, bool hard,
+		       const struct icmp_what *w)
 {
 	struct ip_addr local = ip_addr_v4(src_be), remote = ip_addr_v4(dst_be);
 	struct sock *s = ports_udp(&local, sport_be, &remote, dport_be, 0);
@@ -140,6 +165,8 @@ bool udp_on_icmp_error(struct stack *st, uint32_t src_be, uint32_t dst_be, uint1
 			return true;
 	}
 	/* As Linux: only connected sockets learn of hard errors, unless IP_RECVERR asks for all (RFC 1122 §4.1.3.3) */
+	if (s->opt.recverr)
+		udp_tell_error(st, s, &remote, dport_be, err, SO_EE_ORIGIN_ICMP, w);
 	if (s->opt.recverr || (hard && connected))
 		sock_up_error(st, s, err, true);
 	/* ip(7): INTERFACE and OMIT do not believe what the path says */

@@ -18,6 +18,16 @@ static int udp_fail(struct stack *st, struct rte_mbuf *m, int err)
 	return err;
 }
 
+/* Larger than the path takes, and not to be cut: the socket's error queue says how large it may be (ip(7)). */
+static cold_path int udp_too_big(struct stack *st, struct sock *s, struct rte_mbuf *m, const struct ip_addr *dst, uint32_t mtu)
+{
+	const struct icmp_what w = { .info = mtu };
+
+	if (s->opt.recverr)
+		udp_tell_error(st, s, dst, pkt_tx(m)->port_be, EMSGSIZE, SO_EE_ORIGIN_LOCAL, &w);
+	return udp_fail(st, m, -EMSGSIZE);
+}
+
 int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m)
 {
 	const struct pkt_tx *to = pkt_tx(m);
@@ -57,7 +67,7 @@ int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m)
 	case IP_PMTUDISC_DO:
 	case IP_PMTUDISC_PROBE:
 		if (unlikely(!whole))
-			return udp_fail(st, m, -EMSGSIZE);
+			return udp_too_big(st, s, m, &dst, mtu);
 		tx.df = true;
 		break;
 	case IP_PMTUDISC_WANT:
@@ -65,7 +75,7 @@ int udp_output(struct stack *st, struct sock *s, struct rte_mbuf *m)
 		break;
 	case IP_PMTUDISC_INTERFACE:
 		if (unlikely(!whole))
-			return udp_fail(st, m, -EMSGSIZE);
+			return udp_too_big(st, s, m, &dst, mtu);
 		tx.df = false;
 		break;
 	default:

@@ -97,6 +97,16 @@ void sock_up_error(struct stack *st, struct sock *s, int err, bool soft)
 	up.sock_err_on = s;
 }
 
+void sock_up_dgram_error(struct stack *st, struct sock *s, struct rte_mbuf *m)
+{
+	(void)st;
+	(void)s;
+	up.sock_err_entries++;
+	memcpy(&up.sock_err_entry, rte_pktmbuf_mtod(m, const char *), sizeof(up.sock_err_entry));
+	up.sock_err_rest = m->pkt_len - (uint32_t)sizeof(up.sock_err_entry);
+	rte_pktmbuf_free(m);
+}
+
 void log_msg(enum log_level level, const char *fmt, ...)
 {
 	(void)level;

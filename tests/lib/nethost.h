@@ -50,6 +50,9 @@ struct nethost_up {
 	uint32_t tcp_mtu, tcp_seq;
 	uint16_t tcp_lport_be;
 	struct sock *sock_err_on;
+	unsigned sock_err_entries; /* of error queues */
+	struct udp_error sock_err_entry; /* the last, and how much was quoted behind it */
+	uint32_t sock_err_rest;
 	unsigned logs;
 };
 

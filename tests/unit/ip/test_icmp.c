@@ -302,6 +302,18 @@ static void udp_errors_reach_connected_sockets_as_in_linux(void **state)
 	push_error(3, 1, 0, &inner, l4, 8);
 	assert_int_equal(up.sock_errors, 1);
 	assert_int_equal(up.sock_err, EHOSTUNREACH);
+	/* and an entry on the error queue says what the message said */
+	assert_int_equal(up.sock_err_entries, 1);
+	assert_int_equal(up.sock_err_entry.ee.ee_errno, EHOSTUNREACH);
+	assert_int_equal(up.sock_err_entry.ee.ee_origin, SO_EE_ORIGIN_ICMP);
+	assert_int_equal(up.sock_err_entry.ee.ee_type, 3);
+	assert_int_equal(up.sock_err_entry.ee.ee_code, 1);
+	assert_int_equal(up.sock_err_entry.offender_be, IP(192, 0, 2, 1));
+	push_error(3, 4, 1300, &inner, l4, 8);
+	assert_int_equal(up.sock_err_entry.ee.ee_info, 1300);
+	assert_int_equal(up.sock_errors, 2);
+	nethost[0].st->now_us += 601 * 1000000ULL;
+	up.sock_errors = 1;
 	s->opt.recverr = 0;
 	s->tcb.raddr = ip_addr_v4(PEER);
 	s->tcb.rport_be = htons(53);
