@@ -194,21 +194,22 @@ static int usage(void)
 	fprintf(stderr, "usage: pktrun [-v] [-n] [-x KNOWN-DIFFERENCES] [-k [-j JOBS] [-t USECS]] FILE-OR-DIRECTORY...\n"
 			"  -v  a trace    -n  only parse\n"
 			"  -x  files that are expected to fail\n"
-			"  -k, --kernel  against this machine's kernel, in network namespaces (root); -j so many at once, -t added to tolerances\n");
+			"  -k, --kernel  against this machine's kernel, in network namespaces (root); -j so many at once, -t added to tolerances\n"
+			"  -r, --record  write the script with the packets and results that are seen\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "kernel", no_argument, NULL, 'k' }, { NULL, 0, NULL, 0 } };
-	struct run_opts opts = { false, 0 };
+	static const struct option longs[] = { { "kernel", no_argument, NULL, 'k' }, { "record", no_argument, NULL, 'r' }, { NULL, 0, NULL, 0 } };
+	struct run_opts opts = { false, false, 0 };
 	bool only_parse = false, kernel = false;
 	struct child children[64] = { { 0, NULL, NULL } };
 	unsigned jobs = 4;
 	size_t n;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "vnkj:t:x:", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "vnkrj:t:x:", longs, NULL)) != -1) {
 		switch (o) {
 		case 'v':
 			opts.verbose = true;
@@ -218,6 +219,9 @@ int main(int argc, char **argv)
 			break;
 		case 'k':
 			kernel = true;
+			break;
+		case 'r':
+			opts.record = true;
 			break;
 		case 'j':
 			jobs = (unsigned)MIN(MAX(atoi(optarg), 1), (int)ARRAY_SIZE(children));

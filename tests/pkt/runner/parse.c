@@ -841,6 +841,8 @@ static bool setting(struct parser *ps)
 	return fail(ps, "unknown option");
 }
 
+static bool event_text(struct parser *ps, struct event *e);
+
 static bool event(struct parser *ps, struct event *e)
 {
 	e->line = ps->line;
@@ -849,8 +851,13 @@ static bool event(struct parser *ps, struct event *e)
 		e->until_us = e->done_us = -1;
 		return shell(ps, e);
 	}
-	if (!event_time(ps, e))
-		return false;
+	return event_time(ps, e) && event_text(ps, e);
+}
+
+static bool event_text(struct parser *ps, struct event *e)
+{
+	blanks(ps, false);
+	e->text = ps->p;
 	if (take(ps, "<")) {
 		e->kind = EVENT_IN;
 		if (!packet(ps, e))
@@ -870,6 +877,7 @@ static bool event(struct parser *ps, struct event *e)
 	}
 	if (e->done_us >= 0 && e->kind != EVENT_CALL)
 		return fail(ps, "only a system call lasts from ... to");
+	e->text_len = (uint32_t)(ps->p - e->text);
 	blanks(ps, false);
 	return ps->p >= ps->end || *ps->p == '\n' || fail(ps, "unexpected text after the event");
 }

@@ -59,6 +59,7 @@ struct run {
 	struct frame *rest; /* a chunk of which the script has named the first bytes only */
 	uint32_t rest_off, used_off; /* payload bytes of rest, of the segment at hand, that are behind us */
 	uint64_t info[INFO_BYTES / 8]; /* struct tcp_info */
+	int64_t recorded_us; /* time of the last line recorded */
 	char *why;
 	size_t why_bytes;
 	bool failed, skipped;
@@ -636,6 +637,189 @@ static int do_shell(struct run *r, const struct event *e)
 	return bad(r, e->line, "%s", why);
 }
 
+/* --- recording --- */
+
+/* A script without ">" lines, and with "= ..." for results, is a stimulus; recorded against the kernel it becomes a script that says what the
+ * kernel does. In code blocks "record a b" becomes assertions about a and b. Times are rounded to milliseconds; packets that a timer sent get
+ * a range, because the kernel's timers are up to an eighth late. */
+
+static void record_ms(int64_t ms)
+{
+	printf(ms % 1000 ? "+%lld.%03lld" : "+%lld", (long long)(ms / 1000), (long long)(ms % 1000));
+}
+
+static void record_time(struct run *r, int64_t at, bool packet)
+{
+	int64_t dt = MAX(at - r->recorded_us, 0), ms = (dt + 500) / 1000;
+
+	if (dt < (packet ? 5500 : 2500)) {
+		printf("+0");
+	} else if (packet) {
+		record_ms(ms - MAX(ms / 8, 4));
+		printf("~");
+		record_ms(ms + MAX(ms / 16, 4));
+		r->recorded_us = at; /* what follows a range counts from when it happened */
+	} else {
+		record_ms(ms);
+		r->recorded_us += ms * 1000;
+	}
+}
+
+static void record_packet(struct run *r, const struct seg *s, struct peer *p, int64_t at)
+{
+	char text[512], *win, *opts;
+
+	print_live(r, s, text, sizeof(text));
+	win = strstr(text, " win ");
+	opts = strstr(text, " <");
+	record_time(r, at, true);
+	if (s->kind == SEG_ICMP) {
+		printf(" > icmp type %u code %u\n", s->icmp_type, s->icmp_code);
+	} else if (s->kind == SEG_UDP) {
+		printf(" > udp (%u)\n", s->len);
+	} else {
+		unsigned ecn = s->tos & 3;
+
+		printf(" >%s", ecn == 1 ? " [ect1]" : ecn == 2 ? " [ect0]" : ecn == 3 ? " [ce]" : "");
+		printf("%.*s%s\n", (int)(win ? win - strchr(text, ' ') : (long)strlen(text)), strchr(text, ' '), opts ? opts : "");
+	}
+}
+
+/* Everything that has left so far. */
+static void record_frames(struct run *r)
+{
+	struct event like = { .seg = { .opt = { .has_ts = true } } };
+	struct frame *f;
+	struct seg s;
+
+	while ((f = r->sut->pop())) {
+		if (seg_parse(f, &s, NULL)) {
+			struct peer *p;
+			bool learn;
+
+			s.l4_csum_ok = true;
+			p = &r->peer[r->cur];
+			learn = !p->ts_known;
+			like.seg.kind = s.kind;
+			like.seg.opt.has_ts = learn;
+			like.seg.opt.tsval = 100;
+			p = peer_of_segment(r, &like, &s);
+			record_packet(r, &s, p, (int64_t)(f->time_us - r->start_us));
+		}
+		free(f);
+	}
+}
+
+static void record_call_end(struct run *r)
+{
+	struct call *c = &r->call;
+
+	if (r->call_runs && r->call_over) {
+		printf("// %s() of line %d returned %lld %s at %.3f\n", c->e->call, c->e->line, (long long)c->result,
+		       c->result < 0 ? script_errno_name((int)-c->result) : "", (double)(c->done_us - r->start_us) / 1e6);
+		r->call_runs = false;
+	}
+}
+
+static void record_call(struct run *r, const struct event *e)
+{
+	struct call *c = &r->call;
+	char why[512];
+	const char *eq = e->text + e->text_len;
+
+	if (call_prepare(&r->calls, c, e, why, sizeof(why))) {
+		bad(r, e->line, "%s", why);
+		return;
+	}
+	r->call_since = script_now(r);
+	r->call_over = r->sut->start(c, e->done_us >= 0);
+	if (e->done_us >= 0) {
+		printf("...%.3f %.*s\n", (double)e->done_us / 1e6, (int)e->text_len, e->text);
+		r->call_runs = true;
+		return;
+	}
+	(void)call_check(&r->calls, c, why, sizeof(why));
+	if (c->nr == CALL_BIND && c->result == 0)
+		r->bound_port = ntohs(c->sa.sin_port);
+	while (eq > e->text && *eq != '=')
+		eq--;
+	if (!e->any_result)
+		eq = e->text + e->text_len;
+	printf(" %.*s", (int)(eq - e->text), e->text);
+	if (e->any_result && c->result < 0)
+		printf("= -1 %s (%s)", script_errno_name((int)-c->result), strerror((int)-c->result));
+	else if (e->any_result)
+		printf("= %lld", (long long)c->result);
+	printf("\n");
+	if (c->nr == CALL_GETSOCKOPT || c->nr == CALL_IOCTL)
+		printf("// it said %d\n", *(int *)(void *)c->val.bytes);
+	for (nfds_t i = 0; i < c->npfd; i++)
+		printf("// revents 0x%x\n", (unsigned)(uint16_t)c->pfd[i].revents);
+	for (int64_t i = 0; c->nr == CALL_EPOLL_WAIT && i < c->result; i++)
+		printf("// events 0x%x\n", c->ev[i].events);
+	call_free(c);
+}
+
+static void record_code(struct run *r, const struct event *e)
+{
+	char code[400], *word, *save;
+	int64_t v;
+
+	memset(r->info, 0, sizeof(r->info));
+	if (r->calls.info_fd >= 0 && r->calls.fd[r->calls.info_fd].live >= 0)
+		r->sut->info(r->calls.fd[r->calls.info_fd].live, r->info);
+	snprintf(code, sizeof(code), "%s", e->code);
+	word = strtok_r(code, " \n\t", &save);
+	if (!word || strcmp(word, "record")) {
+		printf(" %.*s\n", (int)e->text_len, e->text);
+		return;
+	}
+	printf(" %%{ ");
+	for (const char *sep = ""; (word = strtok_r(NULL, " \n\t", &save)); sep = "\n")
+		if (info_name(r->info, word, strlen(word), &v))
+			printf("%sassert %s == %lld", sep, word, (long long)v);
+	printf(" }%%\n");
+}
+
+static void record_events(struct run *r)
+{
+	int64_t at = 0, upto;
+
+	for (const struct event *e = r->sc->first; e && !r->failed; e = e->next) {
+		char why[400];
+
+		at = e->when == TIME_RELATIVE ? at + e->us : e->us;
+		pass_time(r, at, false);
+		upto = script_now(r);
+		record_frames(r);
+		record_call_end(r);
+		record_time(r, at, false);
+		switch (e->kind) {
+		case EVENT_IN:
+			printf(" %.*s\n", (int)e->text_len, e->text);
+			do_inbound(r, e);
+			break;
+		case EVENT_CALL:
+			record_call(r, e);
+			break;
+		case EVENT_CODE:
+			record_code(r, e);
+			break;
+		case EVENT_SHELL:
+			printf(" %.*s\n", (int)e->text_len, e->text);
+			if (shell_run(e->code, r->sut->sysctl, NULL, why, sizeof(why)))
+				bad(r, e->line, "%s", why);
+			break;
+		default:
+			bad(r, e->line, "a stimulus has no packets of the system");
+			break;
+		}
+		pass_time(r, MAX(upto, script_now(r)) + 400, false); /* answers stand behind what they answer */
+		record_frames(r);
+	}
+	record_call_end(r);
+}
+
 /* --- the whole --- */
 
 static int run_events(struct run *r)
@@ -712,8 +896,12 @@ enum run_result script_run(const struct script *sc, const struct sut *sut, const
 		bad(r, 0, "%s", end);
 	} else {
 		r->start_us = sut->now_us();
-		run_events(r);
-		check_end(r);
+		if (opts->record)
+			record_events(r);
+		else
+			run_events(r);
+		if (!opts->record)
+			check_end(r);
 		if (sut->close(r->failed, end, sizeof(end)))
 			bad(r, 0, "%s", end);
 	}

@@ -9,6 +9,7 @@ enum run_result { RUN_PASSED, RUN_FAILED, RUN_SKIPPED };
 
 struct run_opts {
 	bool verbose;	  /* a trace on stdout */
+	bool record;	  /* write down what the system does instead of judging it: the script on stdout, with packets and results filled in */
 	int64_t slack_us; /* added to every tolerance: real time on a busy machine */
 };
 

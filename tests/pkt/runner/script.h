@@ -38,6 +38,8 @@ enum time_kind { TIME_ABSOLUTE, TIME_RELATIVE, TIME_ANY };
 struct event {
 	struct event *next;
 	int line;
+	const char *text; /* as it stands in the file, from behind its time; borrowed from the caller's bytes */
+	uint32_t text_len;
 	enum event_kind kind;
 	enum time_kind when;
 	int64_t us, until_us; /* until_us >= 0: a packet's range "a~b" */
@@ -71,7 +73,7 @@ struct script {
 	char error[512]; /* "file:line: what" */
 };
 
-/* Parses bytes[0..n). Returns 0, or -1 with sc->error set; script_free() in both cases. */
+/* Parses bytes[0..n), which must outlive sc. Returns 0, or -1 with sc->error set; script_free() in both cases. */
 int script_parse(struct script *sc, const char *name, const char *bytes, size_t n);
 void script_free(struct script *sc);
 
