@@ -478,3 +478,14 @@ bool gzsys_blocks(int fd, bool sending, int flags, uint64_t now_us, uint64_t *de
 	}
 	return true;
 }
+
+size_t gzsys_recv_target(int fd, int flags, size_t n)
+{
+	struct gzfd *f = at(fd);
+	size_t low = 1;
+
+	if (!f || !f->s || f->s->type != SOCK_STREAM || flags & (MSG_PEEK | MSG_OOB))
+		return 1;
+	low = atomic_load_explicit(&f->s->rcvlowat, memory_order_relaxed);
+	return flags & MSG_WAITALL ? n : MIN(low ? low : 1, n);
+}

@@ -48,6 +48,9 @@ ssize_t gzsys_splice(int in, int64_t *in_off, int out, int64_t *out_off, size_t 
  * now_us. */
 bool gzsys_blocks(int fd, bool sending, int flags, uint64_t now_us, uint64_t *deadline_us);
 
+/* So many bytes a blocking receive of n waits for: all with MSG_WAITALL, else SO_RCVLOWAT's. */
+size_t gzsys_recv_target(int fd, int flags, size_t n);
+
 /* --- what the kernel's sysctls are to the engine --- */
 /* Sets name ("tcp_sack", without "net.ipv4.") to value. False: why says that there is no equivalent. A value that is what the
  * engine does anyway is no mistake even where it cannot be changed. */

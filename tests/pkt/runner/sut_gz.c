@@ -108,7 +108,12 @@ static int64_t attempt(struct call *c)
 	case CALL_RECV:
 	case CALL_RECVFROM:
 	case CALL_RECVMSG:
-		return gzsys_recvmsg(c->fd, &c->msg, c->a);
+		if (!c->progress)
+			return gzsys_recvmsg(c->fd, &c->msg, c->a);
+		iov[0] = (struct iovec){ c->buf + c->progress, c->buf_bytes - c->progress };
+		msg.msg_iov = iov;
+		msg.msg_iovlen = 1;
+		return gzsys_recvmsg(c->fd, &msg, c->a);
 	case CALL_WRITE:
 	case CALL_WRITEV:
 	case CALL_SEND:
@@ -180,6 +185,12 @@ static bool try(struct call *c)
 	int64_t r = attempt(c);
 	uint64_t deadline;
 
+	/* a blocking receive that wants more than there was */
+	if (c->nr >= CALL_READ && c->nr <= CALL_RECVMSG && r > 0 &&
+	    c->progress + (uint64_t)r < gzsys_recv_target(c->fd, c->a, c->buf_bytes) && gzsys_blocks(c->fd, false, c->a, 0, &deadline)) {
+		c->progress += (uint64_t)r;
+		return false;
+	}
 	if (call_sends(c) && r > 0 && c->progress + (uint64_t)r < c->buf_bytes && gzsys_blocks(c->fd, true, c->a, 0, &deadline)) {
 		c->progress += (uint64_t)r;
 		return false;
