@@ -10,6 +10,8 @@
 #include "sock/sock.h"
 #include "stack/proc.h"
 #include "stack/steer.h"
+#include "tcp/cc.h"
+#include "tcp/info.h"
 #include "tcp/records.h"
 #include "tcp/tcp.h"
 
@@ -18,6 +20,7 @@
 #include <string.h>
 
 #define ROWS 1000
+#define ROWS_WITH_INFO 250 /* their rows are four times as long */
 #define SLOTS 65536 /* looked at per request */
 
 /* The cursor runs through three slabs; the top bits say which. */
@@ -90,8 +93,26 @@ static uint64_t in_units(uint64_t bytes, uint32_t unit)
 	return unit ? (bytes + unit - 1) / unit : bytes != 0;
 }
 
+/* Every field of tcp_info by the name of the kernel's, in its units; from memory that may change meanwhile. */
+static void put_info(struct json_object *o, const struct sock *s)
+{
+	struct gz_tcp_info i;
+
+	tcp_get_info(&gz->stacks[s->stack_id], &s->tcb, s, false, &i);
+#define F(f) put_u64(o, "tcpi_" #f, i.tcpi_##f)
+	F(state), F(ca_state), F(retransmits), F(probes), F(backoff), F(options), F(snd_wscale), F(rcv_wscale), F(delivery_rate_app_limited);
+	F(fastopen_client_fail), F(rto), F(ato), F(snd_mss), F(rcv_mss), F(unacked), F(sacked), F(lost), F(retrans), F(fackets);
+	F(last_data_sent), F(last_ack_sent), F(last_data_recv), F(last_ack_recv), F(pmtu), F(rcv_ssthresh), F(rtt), F(rttvar);
+	F(snd_ssthresh), F(snd_cwnd), F(advmss), F(reordering), F(rcv_rtt), F(rcv_space), F(total_retrans), F(pacing_rate);
+	F(max_pacing_rate), F(bytes_acked), F(bytes_received), F(segs_out), F(segs_in), F(notsent_bytes), F(min_rtt), F(data_segs_in);
+	F(data_segs_out), F(delivery_rate), F(busy_time), F(rwnd_limited), F(sndbuf_limited), F(delivered), F(delivered_ce), F(bytes_sent);
+	F(bytes_retrans), F(dsack_dups), F(reord_seen), F(rcv_ooopack), F(snd_wnd), F(rcv_wnd), F(rehash), F(total_rto);
+	F(total_rto_recoveries), F(total_rto_time);
+#undef F
+}
+
 /* false: no row (unbound, or it changed while it was read). */
-static bool put_sock(struct json_object *rows, uint32_t index, int want_stack, bool udp)
+static bool put_sock(struct json_object *rows, uint32_t index, int want_stack, bool udp, bool info)
 {
 	const struct sock *s = slab_at(&gz->socks, index);
 	uint32_t gen = atomic_load_explicit(&s->slab.gen, memory_order_acquire);
@@ -164,6 +185,12 @@ static bool put_sock(struct json_object *rows, uint32_t index, int want_stack, b
 	put_u64(o, "retrans", t->total_rexmit);
 	put_u64(o, "bytes_retrans", t->bytes_rexmit);
 	put_u64(o, "bytes_sent", t->bytes_sent);
+	if (info) {
+		const struct tcp_cc_ops *cc = t->cc;
+
+		put_str(o, "congestion", cc ? cc->name : "");
+		put_info(put_object(o, "info"), s);
+	}
 add:
 	if (atomic_load_explicit(&s->slab.gen, memory_order_acquire) != gen) {
 		json_object_put(o);
@@ -202,7 +229,8 @@ const char *view_conns(const struct ctl_request *rq, struct json_object *out)
 {
 	uint64_t cursor = (uint64_t)get_i64(rq, "cursor", 0);
 	int64_t want = get_i64(rq, "stack", -1);
-	bool udp = get_i64(rq, "udp", 0) != 0;
+	bool udp = get_i64(rq, "udp", 0) != 0, info = get_i64(rq, "info", 0) != 0;
+	unsigned most = info ? ROWS_WITH_INFO : ROWS;
 	struct json_object *rows;
 	unsigned taken = 0, looked = 0;
 	uint32_t part = (uint32_t)(cursor >> CURSOR_SHIFT), i = (uint32_t)cursor;
@@ -221,12 +249,12 @@ const char *view_conns(const struct ctl_request *rq, struct json_object *out)
 	for (; part < PART_END; part++, i = 0) {
 		uint32_t fresh = MIN(atomic_load_explicit(&slabs[part]->fresh, memory_order_acquire), slabs[part]->capacity);
 
-		for (; i < fresh && taken < ROWS && looked < SLOTS; i++, looked++) {
+		for (; i < fresh && taken < most && looked < SLOTS; i++, looked++) {
 			void *obj = slab_at(slabs[part], i);
 
 			switch ((enum part)part) {
 			case PART_SOCKS:
-				taken += put_sock(rows, i, (int)want, udp);
+				taken += put_sock(rows, i, (int)want, udp, info);
 				break;
 			case PART_SYN:
 				taken += put_key(rows, obj, &((struct tcp_syn *)obj)->key, "SYN_RECVD", (int)want);

@@ -190,7 +190,8 @@ int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struc
 		args->raddr = ip_addr_v4(sock_stack(s)->ip4.addr_be);
 	if (s->type != SOCK_STREAM)
 		return connect_datagram(s, args, self);
-	if (is_multicast(ip_addr_get_v4(&args->raddr)) || ip_addr_get_v4(&args->raddr) == INADDR_BROADCAST)
+	/* RFC 9293 §3.9.1.1 (MUST-46) */
+	if (is_multicast(ip_addr_get_v4(&args->raddr)) || ip4_is_broadcast(sock_stack(s), ip_addr_get_v4(&args->raddr)))
 		return -ENETUNREACH;
 	connect_move(s, args);
 	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);

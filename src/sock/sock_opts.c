@@ -7,6 +7,7 @@
 #include "sock/sock_dgram.h"
 #include "sock/sock_int.h"
 #include "tcp/cc.h"
+#include "tcp/info.h"
 #include "tcp/tcp.h"
 
 #include <limits.h>
@@ -32,7 +33,6 @@
 #endif
 
 /* tcpi_state as the kernel numbers it */
-#define LINUX_TCP_CLOSE 7
 #define LINUX_TCP_LISTEN 10
 #define VALUE_MAX 256 /* longest value kept: a source list or an interface name */
 #define TCP_FIN_TIMEOUT_MAX_S 120
@@ -649,18 +649,19 @@ static int set_notsent_lowat(struct stack *st, struct sock *s, const struct valu
 }
 static int get_info(struct stack *st, struct sock *s, char *out)
 {
-	struct tcp_info info; /* the kernel's, longer than libc's */
+	struct gz_tcp_info info;
 
 	_Static_assert(sizeof(info) <= VALUE_MAX, "tcp_info fits");
-	memset(&info, 0, sizeof(info));
 	if (sock_status(s) & SOCK_LISTENING) {
+		memset(&info, 0, sizeof(info));
 		info.tcpi_state = LINUX_TCP_LISTEN;
+		info.tcpi_pacing_rate = info.tcpi_max_pacing_rate = UINT64_MAX;
+		info.tcpi_reordering = 3;
+		info.tcpi_snd_cwnd = 10;
 		info.tcpi_unacked = vcount_get(&s->acc_len, memory_order_relaxed);
 		info.tcpi_sacked = atomic_load_explicit(&s->backlog, memory_order_relaxed);
-	} else if (atomic_load_explicit(&s->engine_done, memory_order_acquire)) {
-		info.tcpi_state = LINUX_TCP_CLOSE;
 	} else {
-		tcp_get_info(st, &s->tcb, &info);
+		tcp_get_info(st, &s->tcb, s, true, &info);
 	}
 	memcpy(out, &info, sizeof(info));
 	return sizeof(info);

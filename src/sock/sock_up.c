@@ -228,7 +228,7 @@ void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m)
 	uint64_t true_in = atomic_load_explicit(&s->rx_true_in, memory_order_relaxed);
 
 	if (unlikely(sock_refs(s) == 0)) {
-		rte_pktmbuf_free(m); /* nobody will read it */
+		drop(st, m, DROP_TCP_AFTER_CLOSE); /* nobody will read it */
 		return;
 	}
 	if (unlikely(bytes < RX_SMALL_BYTES) &&
@@ -290,6 +290,7 @@ void sock_up_acked(struct stack *st, struct sock *s, uint32_t bytes)
 	atomic_store_explicit(&s->tx_acked, atomic_load_explicit(&s->tx_acked, memory_order_relaxed) + bytes, memory_order_release);
 	if (unlikely(atomic_load_explicit(&s->tx_nospace, memory_order_relaxed)) && sock_writable(s)) {
 		atomic_store_explicit(&s->tx_nospace, 0, memory_order_relaxed);
+		tcp_on_room(st, &s->tcb);
 		sock_note(st, s, NOTE_OUT);
 	}
 }

@@ -23,6 +23,11 @@ void sock_up_data(struct stack *st, struct sock *s, struct rte_mbuf *m);
 void sock_up_eof(struct stack *st, struct sock *s);
 /* bytes were acknowledged: send buffer space. */
 void sock_up_acked(struct stack *st, struct sock *s, uint32_t bytes);
+/* Somebody found the send buffer full and waits for room. */
+static force_inline bool sock_waits_for_room(const struct sock *s)
+{
+	return atomic_load_explicit(&s->tx_nospace, memory_order_relaxed);
+}
 /* The connection failed or was reset: err is ECONNRESET, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH ... State is CLOSED now, unless soft. */
 void sock_up_error(struct stack *st, struct sock *s, int err, bool soft);
 /* The engine is done with s->tcb (closed, TIME_WAIT record made, reset): the object may be freed when unreferenced. */

@@ -13,6 +13,8 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 	struct pkt_tx last = { .delivered_us = 0 };
 	uint64_t last_us = 0;
 
+	if (unlikely(!m)) /* a FIN alone */
+		return;
 	while (m && m != t->sq_next) {
 		struct pkt_meta *p = pkt_meta(m);
 		struct pkt_tx *x = pkt_tx(m);
@@ -62,8 +64,10 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 	if (simple)
 		tcp_rate_delivered(t, a, &last, last_us);
 	t->sq_head = m;
-	if (!m)
+	if (!m) {
 		t->sq_tail = NULL;
+		t->busy_us += st->now_us;
+	}
 }
 
 /* RFC 6298 §3, §4, once per round trip; Karn's rule: never from a retransmitted segment, unless timestamps tell (RFC 7323 §4.1). */
@@ -97,6 +101,8 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 	clean_queue(st, t, ack, a, simple);
 	t->snd_una = ack;
 	take_rtt(st, t, a, ack, tsecr);
+	if (unlikely(t->backoff && !t->persist))
+		tcp_rto_run_over(st, t);
 	/* RFC 6298 §5.2, §5.3; §5.7: back-off ends with the first new acknowledgement */
 	if (unlikely(t->backoff)) {
 		t->backoff = 0;
@@ -115,8 +121,8 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 static force_inline bool cwnd_was_limit(const struct tcb *t, const struct tcp_ack *a)
 {
 	if (t->cwnd < t->ssthresh)
-		return t->cwnd < 2 * a->rs.prior_pipe || t->cwnd_limited;
-	return t->cwnd_limited || a->rs.prior_pipe + t->mss > t->cwnd;
+		return t->cwnd < 2 * a->rs.prior_pipe || t->cwnd_limited == TCP_LIMITED_CWND;
+	return t->cwnd_limited == TCP_LIMITED_CWND || a->rs.prior_pipe + t->mss > t->cwnd;
 }
 
 /* Algorithms that model the path see every ACK. */
@@ -194,7 +200,6 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
 	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - t->max_snd_wnd))) {
 		tcp_challenge_ack(st, t);
-		st->drops[DROP_TCP_ACK_INVALID]++;
 		return false;
 	}
 	/* the peer lives: probes are answered */

@@ -149,6 +149,8 @@ uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_rout
 void tcp_established(struct stack *st, struct tcb *t)
 {
 	tcp_deadline_clear(t, TCP_AT_REXMIT);
+	if (unlikely(t->backoff))
+		tcp_rto_run_over(st, t);
 	t->backoff = 0;
 	t->rexmit_since_us = 0;
 	tcp_pmtu_init(st, t);
@@ -163,7 +165,7 @@ void tcp_established(struct stack *st, struct tcb *t)
 	tcp_scoreboard_reset_hints(t);
 	t->rtt_seq = t->snd_una;
 	t->delivered_us = st->now_us;
-	t->last_rcv_ms = tcp_now_ms(st);
+	t->last_rcv_ms = t->last_data_ms = tcp_now_ms(st);
 	t->last_snd_us = st->now_us;
 	t->rcv_mss = (uint16_t)MIN(TCP_MSS_DEFAULT, t->mss_offered);
 	t->quick = TCP_QUICK_MAX;
@@ -194,6 +196,7 @@ void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
 	tcp_deadline_clear(t, TCP_AT_DELACK); /* it may be on the list of those without an acknowledgement */
 	list_del(&t->out_node);
 	t->out_flags = 0;
+	tcp_clocks_stop(st, t);
 	tcp_sendq_purge(t);
 	tcp_reass_purge(t);
 	tcp_set_state(t, TCPS_CLOSED);
@@ -257,6 +260,7 @@ int tcp_connect(struct stack *st, struct tcb *t)
 		tcp_tw_free(st, w);
 		st->mib.tcp_timewait_recycled++;
 	}
+	t->active = 1;
 	t->snd_una = t->iss;
 	t->snd_nxt = t->snd_end = t->iss + 1;
 	t->snd_sml = t->snd_up = t->iss + 1;
@@ -351,6 +355,10 @@ void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us)
 	t->app_closed = 1;
 	t->slow |= TCP_SLOW_CLOSED;
 	if (t->state <= TCPS_SYN_SENT || linger_us == 0 || unread) {
+		if (t->state > TCPS_SYN_SENT && unread)
+			st->mib.tcp_abort_on_close++;
+		else if (t->state > TCPS_SYN_SENT)
+			st->mib.tcp_abort_on_data++;
 		/* nothing to finish, or nobody who would read it (RFC 1122 §4.2.2.13) */
 		tcp_abort(st, t);
 		return;

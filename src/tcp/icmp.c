@@ -19,8 +19,10 @@ void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const stru
 		return;
 	}
 	/* RFC 5927 §4.1: only about data in flight, which an outsider can hardly guess */
-	if (!seq_in(seq, t->snd_una, t->snd_nxt) && !(seq == t->snd_una && t->state == TCPS_SYN_SENT))
+	if (!seq_in(seq, t->snd_una, t->snd_nxt) && !(seq == t->snd_una && t->state == TCPS_SYN_SENT)) {
+		st->mib.tcp_icmp_ignored++;
 		return;
+	}
 	if (mtu) {
 		tcp_pmtu_told(st, t, mtu);
 		return;

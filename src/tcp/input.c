@@ -46,10 +46,9 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 {
 	uint16_t seen = (uint16_t)MIN(len, t->mss_offered);
 
-	t->data_segs_in++;
 	t->last_data_ms = tcp_now_ms(st);
 	if (unlikely(seen > t->rcv_mss))
-		t->rcv_mss = seen;
+		t->rcv_mss = (uint16_t)MIN(len, t->mss_offered - (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0));
 	/* more than one full segment waits: the second is here. Input only marks, so a burst gets one ACK. */
 	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
@@ -61,6 +60,16 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len)
 {
 	ack_policy(st, t, len);
+}
+
+/* What the device or gro.c joined counts as the segments that came; one is counted. */
+cold_path void tcp_count_joined(struct stack *st, struct tcb *t, const struct rte_mbuf *m, uint32_t len)
+{
+	uint32_t more = tcp_joined_more(m, len);
+
+	t->segs_in += more;
+	t->data_segs_in += more;
+	st->mib.tcp_in_seg += more;
 }
 
 /* Not predicted: the whole story, header in host order. */
@@ -171,6 +180,8 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 
 	st->mib.tcp_predicted++;
 	t->segs_in++;
+	if (unlikely(m->ol_flags & RTE_MBUF_F_RX_LRO))
+		tcp_count_joined(st, t, m, len);
 	t->last_rcv_ms = tcp_now_ms(st);
 	if (wnd != t->snd_wnd)
 		tcp_wnd_update(st, t, seq, ack, wnd);
@@ -183,6 +194,7 @@ void tcp_input(struct stack *st, struct rte_mbuf *m, const struct ip_addr *src, 
 		m->data_len = (uint16_t)(m->data_len - hlen);
 		m->pkt_len = len;
 		t->rcv_nxt += len;
+		t->data_segs_in++;
 		sock_up_data(st, sock_of_tcb(t), m);
 		ack_policy(st, t, len);
 	} else {

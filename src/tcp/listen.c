@@ -313,6 +313,7 @@ static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct 
 	t->snd_wnd = t->max_snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
 	t->snd_wl1 = g->seq;
 	t->syn_retrans = r->retries;
+	t->segs_in = !(g->flags & TCP_SYN); /* the SYN; that of a Fast Open counts when it is processed */
 	if (g->flags & TCP_SYN)
 		; /* Fast Open: nothing was measured yet */
 	else if (unlikely(!r->sent_us)) /* a cookie: its TSval was not the time */
@@ -403,9 +404,10 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 		if (g->seq == rcv_nxt) {
 			st->mib.tcp_attempt_fail++;
 			tcp_syn_free(st, r);
-		} else {
-			send_ack(st, r);
+			rte_pktmbuf_free(g->m);
+			return;
 		}
+		send_ack(st, r);
 		drop(st, g->m, DROP_TCP_RST_INVALID);
 		return;
 	}

@@ -106,6 +106,7 @@ static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t s
 	}
 	if (unlikely(nsack)) {
 		tcp_opts_write_sack((uint8_t *)h + TCP_HDR_MIN + (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0), b, nsack);
+		st->mib.tcp_dsack_sent += t->dsack_pending;
 		t->dsack_pending = 0;
 	}
 	m->tx_offload = rte_mbuf_tx_offload(0, 0, hlen, tso ? t->mss : 0, 0, 0, 0);
@@ -113,6 +114,7 @@ static void emit(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t s
 	if (tso)
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 
+	t->data_segs_out += len != 0;
 	/* every segment acknowledges; one without its SACK blocks does not settle what the receiver owes */
 	t->last_ack_sent = t->rcv_nxt;
 	if (likely(nsack || !t->rcv_sack_n))
@@ -303,7 +305,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		uint8_t flags = TCP_ACK;
 
 		if (!force && pipe + MIN(t->mss, pkt_meta(m)->len) > t->cwnd) {
-			t->cwnd_limited = 1;
+			t->cwnd_limited = TCP_LIMITED_CWND;
 			return;
 		}
 		/* a window that shrank holds back all but the first */
@@ -368,13 +370,24 @@ static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t le
 	return !(tcp_in_flight(t) && seq_gt(t->snd_sml, t->snd_una));
 }
 
+/* A frame that the device cuts counts as the segments that it becomes; one is counted. */
+static void count_cut(struct stack *st, struct tcb *t, uint32_t total)
+{
+	uint32_t more = (total - 1) / t->mss;
+
+	t->segs_out += more;
+	t->data_segs_out += more;
+	st->mib.tcp_out_seg += more;
+}
+
 /* probe: 0, or the payload of the one segment to be sent, larger than the MSS (pmtu.c). */
 static force_inline void send_new_data(struct stack *st, struct tcb *t, bool push, const uint32_t probe)
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	const struct netdev *nd = st->nd;
+	uint8_t was = t->cwnd_limited;
 
-	t->cwnd_limited = 0;
+	t->cwnd_limited = TCP_LIMITED_NOT;
 	while (t->sq_next) {
 		struct rte_mbuf *first = t->sq_next, *m, *f;
 		uint32_t avail = t->snd_end - t->snd_nxt, pipe = tcp_pipe(t);
@@ -384,11 +397,13 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		unsigned count, max_mbufs = UINT32_MAX;
 		uint8_t flags = TCP_ACK;
 
-		if (wnd <= 0)
+		if (wnd <= 0) {
+			t->cwnd_limited = TCP_LIMITED_RWND;
 			break;
+		}
 		limit = MIN(avail, (uint32_t)wnd);
 		if (room < MIN(limit, mss) && pipe) {
-			t->cwnd_limited = 1;
+			t->cwnd_limited = TCP_LIMITED_CWND;
 			break;
 		}
 		if (unlikely(!tcp_pace_may_send(st, t)))
@@ -411,6 +426,8 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 				max_mbufs = nd->tx_max_segs;
 			}
 		} else if (!partial_may_go(t, o, limit, avail, push)) {
+			if (limit < avail)
+				t->cwnd_limited = TCP_LIMITED_RWND;
 			break;
 		}
 		total = gather(st, t, first, limit, max_mbufs, false, &count);
@@ -442,7 +459,6 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 			}
 		}
 		t->bytes_sent += total;
-		t->data_segs_out++;
 		/* data soon after data: request and response, ACKs will ride (Linux's ping-pong) */
 		if (t->data_segs_in && tcp_now_ms(st) - t->last_data_ms < TCP_DELACK_US / 1000) {
 			t->pingpong = 1;
@@ -451,10 +467,16 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		t->last_snd_us = st->now_us;
 		emit(st, t, f, seq, total, flags, EMIT_FRESH | (total > mss ? EMIT_TSO : 0));
 		tcp_pace_sent(st, t, total);
+		if (total > mss)
+			count_cut(st, t, total);
 		retransmit_timer_if_idle(st, t);
 		if (probe)
-			return;
+			break;
 	}
+	if (!t->sq_next && unlikely(sock_waits_for_room(sock_of_tcb(t))) && !t->cwnd_limited)
+		t->cwnd_limited = TCP_LIMITED_SNDBUF;
+	if (unlikely(MAX(was, t->cwnd_limited) >= TCP_LIMITED_RWND))
+		tcp_limited_changed(st, t, was, t->cwnd_limited);
 }
 
 static void send_new(struct stack *st, struct tcb *t, bool push)

@@ -86,7 +86,7 @@ void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint3
 
 	gz_assert(len > 0 && seq_gt(seq, t->rcv_nxt));
 	st->mib.tcp_out_of_seq++;
-	t->ooo_in++;
+	t->ooo_in += 1 + tcp_joined_more(m, len);
 	/* past the runs that end before the segment begins */
 	while (cur && seq_lt(run_of(cur)->end, seq)) {
 		prev = cur;

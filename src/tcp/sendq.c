@@ -52,7 +52,7 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 		if (t->sq_tail)
 			pkt_meta(t->sq_tail)->q.next = &p->q;
 		else
-			t->sq_head = m;
+			tcp_busy_begins(st, t, m);
 		t->sq_tail = m;
 		if (!t->sq_next)
 			t->sq_next = m;

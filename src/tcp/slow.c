@@ -72,6 +72,9 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 			st->mib.tcp_attempt_fail++;
 			st->mib.tcp_refused_cnt++;
 			tcp_conn_gone(st, t, ECONNREFUSED);
+			rte_pktmbuf_free(g->m);
+			g->m = NULL;
+			return;
 		}
 		drop_seg(st, g, DROP_TCP_RST_INVALID);
 		return;
@@ -224,7 +227,6 @@ static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	if (seq_gt(g->seq + g->len, right)) {
 		uint32_t fits = seq_gt(right, g->seq) ? right - g->seq : 0;
 
-		st->drops[DROP_TCP_RCVBUF] += fits == 0;
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 		if (fits && fits < g->len)
 			mbuf_cut(g->m, fits);
@@ -306,6 +308,7 @@ static bool data_after_close(struct stack *st, struct tcb *t, struct tcp_seg *g)
 {
 	if (!t->app_closed || g->len == 0)
 		return false;
+	st->mib.tcp_abort_on_data++;
 	tcp_reply_rst(st, g);
 	tcp_conn_gone(st, t, 0);
 	drop_seg(st, g, DROP_TCP_AFTER_CLOSE);
@@ -324,6 +327,9 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		return;
 	}
 	t->segs_in++;
+	t->data_segs_in += g->len != 0;
+	if (g->len && (g->m->ol_flags & RTE_MBUF_F_RX_LRO))
+		tcp_count_joined(st, t, g->m, g->len);
 	/* a simultaneous open's SYN-ACK: the SYN is known, what follows counts (RFC 9293: segments are trimmed to what is new) */
 	if (t->state == TCPS_SYN_RECEIVED && (g->flags & TCP_SYN) && g->seq == t->irs) {
 		g->flags &= (uint8_t)~TCP_SYN;
@@ -422,7 +428,14 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		urg_input(st, t, g);
 	/* seventh, text; eighth, FIN */
 	if (g->len || (g->flags & TCP_FIN)) {
+		uint32_t len = g->len;
+		bool old = seq_lt(g->seq, t->rcv_nxt);
+
 		trim(st, t, g);
+		if (unlikely(len && !g->len))
+			st->drops[old ? DROP_TCP_OLD_DUP : DROP_TCP_RCVBUF]++;
+		else if (unlikely(len && !receives_text(t)))
+			st->drops[DROP_TCP_AFTER_FIN]++;
 		if (receives_text(t)) {
 			if (unlikely(data_after_close(st, t, g)))
 				return;

@@ -66,6 +66,14 @@ enum tcp_conn_state {
 /* tcb->ca_state */
 enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_RECOVERY, TCP_CA_LOSS };
 
+/* tcb->cwnd_limited */
+enum tcp_limited {
+	TCP_LIMITED_NOT,
+	TCP_LIMITED_CWND,
+	TCP_LIMITED_RWND,   /* the peer's window: its time is measured (tcpi_rwnd_limited) */
+	TCP_LIMITED_SNDBUF, /* all was sent and the application waits for room (tcpi_sndbuf_limited) */
+};
+
 /* Deadlines of one connection; one wheel timer stands for all (timer.c). */
 enum tcp_deadline {
 	TCP_AT_REXMIT, /* retransmission or persist (tcb->persist) */
@@ -147,7 +155,7 @@ struct tcb {
 	uint8_t persist;    /* deadline[TCP_AT_REXMIT] is the persist timer */
 	uint8_t fin_queued; /* FIN follows snd_end */
 	uint8_t fin_sent;
-	uint8_t cwnd_limited; /* output stopped for cwnd since the last ACK */
+	uint8_t cwnd_limited; /* enum tcp_limited: what stopped output since the last ACK */
 	uint8_t probes;	   /* unanswered keep-alive or zero-window probes */
 	uint8_t pingpong;  /* request-response traffic: ACKs ride on data */
 	uint8_t more;	   /* MSG_MORE on the last append: hold a partial segment */
@@ -193,6 +201,7 @@ struct tcb {
 	uint64_t rexmit_since_us; /* first timeout of the present run, only while backoff > 0 or in the handshake; 0: none */
 
 	uint64_t drs_read;
+	uint64_t busy_us; /* time with data queued or in flight; while there is, less the time when it began (info.c) */
 	uint32_t drs_space;
 	uint32_t rto_min_us;
 	uint32_t rcv_fin_seq;
@@ -204,6 +213,7 @@ struct tcb {
 	uint8_t fin_lost;
 	uint8_t app_closed; /* the last descriptor is gone */
 	uint8_t port_held;  /* ports_conn_hold() */
+	uint8_t active;	    /* opened by connect() */
 	uint16_t mss_peer;  /* peer's MSS option */
 	uint8_t reordering; /* duplicate threshold in segments, RFC 5681: 3 */
 	uint64_t oow_ack_us; /* last ACK for an unacceptable segment */
@@ -244,6 +254,9 @@ struct tcb {
 	/* counters for tcp_info */
 	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
 	uint64_t bytes_rexmit;
+	uint64_t limited_us[2]; /* by the peer's window, by our buffer: as busy_us (TCP_LIMITED_RWND, _SNDBUF) */
+	uint16_t total_rto, total_rto_runs; /* timeouts, and runs of them without progress */
+	uint32_t rto_ms;	/* time spent in such runs that are over */
 	/* listener [any stack] */
 	_Atomic uint32_t syn_qlen; /* SYN records that lead here */
 	_Atomic uint32_t tfo_qlen; /* of them with a connection (fastopen.c) */

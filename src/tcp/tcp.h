@@ -9,12 +9,10 @@
 #include "tcp/tcb.h"
 
 struct sock;
-struct tcp_info;
+struct gz_tcp_info; /* tcp/info.h */
 
 /* Object sizes for the slabs that boot lays out. */
 extern const uint32_t tcp_syn_rec_bytes, tcp_tw_rec_bytes;
-/* sizeof(struct tcp_info) as tcp_get_info() fills it: that of <linux/tcp.h>, longer than the C library's. */
-extern const uint32_t tcp_info_bytes;
 
 /* What the engine may be told by configuration; tcp_state_create() fills in the defaults; boot and tests change them before traffic. */
 struct tcp_conf {
@@ -86,9 +84,13 @@ void tcp_shutdown_send(struct stack *st, struct tcb *t);
 void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us);
 /* RST now; sock_up_closed() follows in this call. */
 void tcp_abort(struct stack *st, struct tcb *t);
+/* The application that waited for room in the send buffer has some. */
+void tcp_on_room(struct stack *st, struct tcb *t);
 /* Options changed: TCP_NODELAY, TCP_CORK off, keep-alive, ... act on it. */
 void tcp_on_option(struct stack *st, struct tcb *t, int optname);
-void tcp_get_info(struct stack *st, const struct tcb *t, struct tcp_info *out);
+/* As Linux fills it. The owner of the stack: numbers of segments are exact. Anybody else (queue false), from a copy or from memory that changes
+ * meanwhile: they are made from bytes. */
+void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock *s, bool queue, struct gz_tcp_info *out);
 /* True if the 4-tuple is neither a connection nor a TIME_WAIT that must be respected. */
 bool tcp_tuple_is_free(struct stack *st, const struct ip_addr *laddr, uint16_t lport_be, const struct ip_addr *raddr, uint16_t rport_be);
 /* Listener closed: drop its SYN records. */

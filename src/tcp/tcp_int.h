@@ -180,6 +180,8 @@ static force_inline void tcp_rexmit_timer_restart(struct stack *st, struct tcb *
 	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + rto_us);
 }
 void tcp_keepalive_restart(struct stack *st, struct tcb *t);
+/* Idle time before the first keep-alive probe. */
+uint64_t tcp_keep_idle_us(const struct sock_opts *o);
 
 /* rtt.c */
 void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us);
@@ -192,6 +194,12 @@ uint64_t tcp_delivery_rate(const struct tcb *t);
 /* input.c, slow.c */
 void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g);
 void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len);
+/* Segments beyond the first in what the device or gro.c joined. */
+static force_inline uint32_t tcp_joined_more(const struct rte_mbuf *m, uint32_t len)
+{
+	return m->ol_flags & RTE_MBUF_F_RX_LRO && m->tso_segsz && len ? (len - 1) / m->tso_segsz : 0;
+}
+void tcp_count_joined(struct stack *st, struct tcb *t, const struct rte_mbuf *m, uint32_t len);
 void tcp_fin_arrived(struct stack *st, struct tcb *t);
 /* Challenge ACK within the rate limits (RFC 5961 §7). */
 void tcp_challenge_ack(struct stack *st, struct tcb *t);
@@ -255,6 +263,21 @@ void tcp_reass_purge(struct tcb *t);
 void tcp_reass_prune(struct stack *st, struct tcb *t);
 void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end);
 void tcp_rcv_sack_trim(struct tcb *t);
+
+/* info.c */
+/* The first data after none: m. */
+static force_inline void tcp_busy_begins(struct stack *st, struct tcb *t, struct rte_mbuf *m)
+{
+	t->sq_head = m;
+	t->busy_us -= st->now_us;
+}
+/* t->cwnd_limited became `to` (enum tcp_limited): the clocks of tcpi_rwnd_limited and tcpi_sndbuf_limited start and stop. */
+void tcp_limited_changed(struct stack *st, struct tcb *t, uint8_t from, uint8_t to);
+/* The connection ends. */
+void tcp_clocks_stop(struct stack *st, struct tcb *t);
+/* The retransmission timer fired; and something was acknowledged after it had. */
+void tcp_rto_counted(struct tcb *t);
+void tcp_rto_run_over(struct stack *st, struct tcb *t);
 
 /* output.c */
 void tcp_output(struct stack *st, struct tcb *t);

@@ -21,6 +21,7 @@ static bool gave_up(struct stack *st, struct tcb *t, uint64_t limit_us, int err)
 	if (st->now_us - t->rexmit_since_us < limit_us)
 		return false;
 	st->mib.tcp_free_pcb_in_maxrtx++;
+	st->mib.tcp_abort_on_timeout++;
 	/* RFC 1122 §4.2.3.9: what the network said meanwhile is the better reason */
 	if (t->soft_err && t->soft_err_una == t->snd_una)
 		err = t->soft_err;
@@ -36,11 +37,13 @@ static bool on_syn_timeout(struct stack *st, struct tcb *t)
 
 	if (t->syn_retrans >= max || over) {
 		st->mib.tcp_free_pcb_in_syn_maxrtx++;
+		st->mib.tcp_abort_on_timeout++;
 		st->mib.tcp_attempt_fail++;
 		tcp_conn_gone(st, t, ETIMEDOUT);
 		return true;
 	}
 	t->syn_retrans++;
+	tcp_rto_counted(t);
 	t->backoff++;
 	st->mib.tcp_syn_retrans++;
 	tcp_mark_output(st, t, TCP_OUT_SYN);
@@ -98,6 +101,7 @@ static bool on_rexmit(struct stack *st, struct tcb *t)
 		return true;
 	tcp_pmtu_on_rto(st, t);
 	tcp_recovery_on_rto(st, t);
+	tcp_rto_counted(t);
 	if (t->backoff < 16)
 		t->backoff++;
 	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
@@ -115,7 +119,7 @@ static void on_delack(struct stack *st, struct tcb *t)
 	tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 }
 
-static uint64_t keep_idle_us(const struct sock_opts *o)
+uint64_t tcp_keep_idle_us(const struct sock_opts *o)
 {
 	return (uint64_t)(o->keep_idle_s ? o->keep_idle_s : TCP_KEEP_IDLE_S) * US_PER_S;
 }
@@ -125,7 +129,7 @@ void tcp_keepalive_restart(struct stack *st, struct tcb *t)
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 
 	if (o->keepalive && t->state >= TCPS_ESTABLISHED)
-		tcp_deadline_set(st, t, TCP_AT_KEEP, st->now_us + keep_idle_us(o));
+		tcp_deadline_set(st, t, TCP_AT_KEEP, st->now_us + tcp_keep_idle_us(o));
 	else
 		tcp_deadline_clear(t, TCP_AT_KEEP);
 }
@@ -133,7 +137,7 @@ void tcp_keepalive_restart(struct stack *st, struct tcb *t)
 static bool on_keepalive(struct stack *st, struct tcb *t)
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
-	uint64_t idle_us = (uint64_t)(uint32_t)(tcp_now_ms(st) - t->last_rcv_ms) * 1000, want = keep_idle_us(o);
+	uint64_t idle_us = (uint64_t)(uint32_t)(tcp_now_ms(st) - t->last_rcv_ms) * 1000, want = tcp_keep_idle_us(o);
 	uint64_t intvl = (uint64_t)(o->keep_intvl_s ? o->keep_intvl_s : TCP_KEEP_INTVL_S) * US_PER_S;
 	uint32_t cnt = o->keep_cnt ? o->keep_cnt : TCP_KEEP_CNT;
 	bool over;
@@ -151,6 +155,7 @@ static bool on_keepalive(struct stack *st, struct tcb *t)
 	over = o->user_timeout_ms ? t->probes && idle_us >= (uint64_t)o->user_timeout_ms * 1000 : t->probes >= cnt;
 	if (over) {
 		st->mib.tcp_rst_in_keepalive_timeout++;
+		st->mib.tcp_abort_on_timeout++;
 		tcp_reply_rst_conn(st, t, t->snd_nxt);
 		tcp_conn_gone(st, t, ETIMEDOUT);
 		return true;

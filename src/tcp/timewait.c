@@ -70,6 +70,7 @@ void tcp_tw_enter(struct stack *st, struct tcb *t)
 {
 	struct tcp_tw *w = slab_alloc(&gz->tw_recs);
 
+	st->mib.tcp_timewait++;
 	if (!w && first(st->tcp)) {
 		/* bounded: the oldest goes */
 		tcp_tw_free(st, first(st->tcp));

@@ -175,9 +175,25 @@ static void backlog(void)
 	close(l);
 }
 
+/* Nobody connects to many at once. */
+static void groups(void)
+{
+	static const char *const to[] = { "224.0.0.1", "239.1.2.3", "255.255.255.255", "198.18.0.255" };
+
+	SECTION("connect to groups");
+	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++) {
+		struct sockaddr_in sa = t_sa(to[i], 80);
+		int fd = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+
+		R(to[i], connect(fd, (struct sockaddr *)&sa, sizeof(sa)));
+		close(fd);
+	}
+}
+
 int main(void)
 {
 	t_watchdog(60);
+	groups();
 	broken();
 	linger();
 	in_use();

@@ -31,7 +31,7 @@ static void bash(void)
 	       "\t*) case $w1.$w2 in\n"
 	       "\t   lstack.show) words='");
 	words_of_views();
-	printf(" -u --json' ;;\n"
+	printf(" -e state port addr -u --json' ;;\n"
 	       "\t   lstack.set) words='loglevel error info debug lowpower 0 1 -u' ;;\n"
 	       "\t   lstack.*) words='-u --json' ;;\n"
 	       "\t   run.*) words='-i -c -a -g -m --' ;;\n"

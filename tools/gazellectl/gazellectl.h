@@ -19,6 +19,7 @@ struct options {
 	const char *who; /* {ip|pid}, or NULL */
 	const char *argument; /* of an option that takes one (-p P) */
 	unsigned seconds;     /* [time], 0: not given */
+	bool extended; /* -c -e: what TCP_INFO tells, as ss -ti */
 	/* filters of -c, as ss has them */
 	const char *state, *address;
 	int port; /* 0: any */

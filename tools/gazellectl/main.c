@@ -13,7 +13,7 @@ const struct view views[] = {
 	{ 0, { NULL }, NULL, "all statistics", show_stats },
 	{ 'r', { "rate" }, NULL, "rates per second, repeats until interrupted", show_rate },
 	{ 's', { "snmp" }, NULL, "MIB counters", show_snmp },
-	{ 'c', { "connect", "connetct" }, NULL, "connections; filters: state STATE, port PORT, addr ADDRESS", show_conns },
+	{ 'c', { "connect", "connetct" }, NULL, "connections; then -e for all that TCP_INFO tells; filters: state STATE, port PORT, addr ADDRESS", show_conns },
 	{ 'l', { "latency" }, NULL, "latency, measured for [time] seconds", NULL },
 	{ 'x', { "xstats" }, NULL, "NIC extended statistics", show_xstats },
 	{ 'k', { "nic-features" }, NULL, "offloads on and off", show_features },
@@ -142,6 +142,10 @@ static int take_filter(char **argv, int argc, int *i, struct options *o)
 {
 	const char *word = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : NULL;
 
+	if (!strcmp(word, "-e") || !strcmp(word, "--extended")) {
+		o->extended = true;
+		return 0;
+	}
 	if (strcmp(word, "state") && strcmp(word, "port") && strcmp(word, "addr"))
 		return -1;
 	if (!value)

@@ -54,6 +54,89 @@ static void row(struct json_object *c, struct totals *t)
 	       (int)u64_of(c, "pingpong"));
 }
 
+static void put_rate(const char *name, uint64_t bytes_per_second)
+{
+	static const char *const unit[] = { "bps", "Kbps", "Mbps", "Gbps", "Tbps" };
+	double bits = 8.0 * (double)bytes_per_second;
+	unsigned u = 0;
+
+	while (bits >= 1000 && u + 1 < ARRAY_SIZE(unit)) {
+		bits /= 1000;
+		u++;
+	}
+	printf(" %s:%.*f%s", name, u ? 2 : 0, bits, unit[u]);
+}
+
+/* The second line of a connection with -e, as `ss -ti` writes it: what is zero and says nothing is left out. */
+static void info_line(struct json_object *c)
+{
+	static const char *const ca[] = { "open", "disorder", "cwr", "recovery", "loss" };
+	struct json_object *i = object_of(c, "info");
+	uint64_t state, busy = u64_of(i, "tcpi_busy_time"), options = u64_of(i, "tcpi_options");
+
+	if (!member(c, "info"))
+		return;
+#define U(f) u64_of(i, "tcpi_" #f)
+#define SHOW(name, f) (U(f) ? printf(" " name ":%" PRIu64, U(f)) : 0)
+	printf("\t%s", str_of(c, "congestion"));
+	if (options & 1)
+		printf(" ts");
+	if (options & 2)
+		printf(" sack");
+	if (options & 8)
+		printf(options & 16 ? " ecnseen" : " ecn");
+	if (options & 32)
+		printf(" fastopen");
+	if (options & 4)
+		printf(" wscale:%" PRIu64 ",%" PRIu64, U(snd_wscale), U(rcv_wscale));
+	state = U(ca_state);
+	printf(" ca:%s rto:%.3g rtt:%.4g/%.4g", state < ARRAY_SIZE(ca) ? ca[state] : "?", (double)U(rto) / 1000, (double)U(rtt) / 1000,
+	       (double)U(rttvar) / 1000);
+	if (U(ato))
+		printf(" ato:%.3g", (double)U(ato) / 1000);
+	SHOW("mss", snd_mss), SHOW("pmtu", pmtu), SHOW("rcvmss", rcv_mss), SHOW("advmss", advmss), SHOW("cwnd", snd_cwnd);
+	if (U(snd_ssthresh) < 0x7fffffff)
+		SHOW("ssthresh", snd_ssthresh);
+	SHOW("bytes_sent", bytes_sent), SHOW("bytes_retrans", bytes_retrans), SHOW("bytes_acked", bytes_acked);
+	SHOW("bytes_received", bytes_received), SHOW("segs_out", segs_out), SHOW("segs_in", segs_in), SHOW("data_segs_out", data_segs_out);
+	SHOW("data_segs_in", data_segs_in);
+	printf(" lastsnd:%" PRIu64 " lastrcv:%" PRIu64 " lastack:%" PRIu64, U(last_data_sent), U(last_data_recv), U(last_ack_recv));
+	if (U(pacing_rate) != UINT64_MAX)
+		put_rate("pacing_rate", U(pacing_rate));
+	if (U(max_pacing_rate) != UINT64_MAX)
+		put_rate("max_pacing_rate", U(max_pacing_rate));
+	if (U(delivery_rate))
+		put_rate("delivery_rate", U(delivery_rate));
+	SHOW("delivered", delivered), SHOW("delivered_ce", delivered_ce);
+	if (U(delivery_rate_app_limited))
+		printf(" app_limited");
+	if (busy) {
+		printf(" busy:%" PRIu64 "ms", busy / 1000);
+		if (U(rwnd_limited))
+			printf(" rwnd_limited:%" PRIu64 "ms(%.1f%%)", U(rwnd_limited) / 1000, 100.0 * (double)U(rwnd_limited) / (double)busy);
+		if (U(sndbuf_limited))
+			printf(" sndbuf_limited:%" PRIu64 "ms(%.1f%%)", U(sndbuf_limited) / 1000,
+			       100.0 * (double)U(sndbuf_limited) / (double)busy);
+	}
+	SHOW("unacked", unacked), SHOW("sacked", sacked), SHOW("lost", lost);
+	if (U(retrans) || U(total_retrans))
+		printf(" retrans:%" PRIu64 "/%" PRIu64, U(retrans), U(total_retrans));
+	SHOW("retransmits", retransmits), SHOW("backoff", backoff), SHOW("probes", probes), SHOW("rto_fired", total_rto);
+	SHOW("rto_runs", total_rto_recoveries), SHOW("rto_ms", total_rto_time), SHOW("dsack_dups", dsack_dups);
+	if (U(reordering) != 3)
+		SHOW("reordering", reordering);
+	SHOW("reord_seen", reord_seen);
+	if (U(rcv_rtt))
+		printf(" rcv_rtt:%.4g", (double)U(rcv_rtt) / 1000);
+	SHOW("rcv_space", rcv_space), SHOW("rcv_ssthresh", rcv_ssthresh), SHOW("notsent", notsent_bytes);
+	if (U(min_rtt) != UINT32_MAX)
+		printf(" minrtt:%.4g", (double)U(min_rtt) / 1000);
+	SHOW("rcv_ooopack", rcv_ooopack);
+	printf(" snd_wnd:%" PRIu64 " rcv_wnd:%" PRIu64 "\n", U(snd_wnd), U(rcv_wnd));
+#undef SHOW
+#undef U
+}
+
 /* Every connection of one stack (-1: all), step by step. json: rows are moved there instead of printed. */
 static int walk(struct instance *in, const struct options *o, int64_t stack, struct json_object *json, struct totals *t)
 {
@@ -69,6 +152,8 @@ static int walk(struct instance *in, const struct options *o, int64_t stack, str
 			json_object_object_add(rq, "stack", json_object_new_int64(stack));
 		if (json)
 			json_object_object_add(rq, "udp", json_object_new_int(1));
+		if (json || o->extended)
+			json_object_object_add(rq, "info", json_object_new_int(1));
 		a = ask(in, rq);
 		if (!a)
 			return EXIT_FAILED;
@@ -86,6 +171,8 @@ static int walk(struct instance *in, const struct options *o, int64_t stack, str
 				json_object_array_add(json, json_object_get(c));
 			else
 				row(c, t);
+			if (!json && o->extended)
+				info_line(c);
 		}
 		next = member(a, "next");
 		more = next != NULL;

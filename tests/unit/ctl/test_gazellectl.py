@@ -118,6 +118,8 @@ try:
     conns = run('lstack', 'show', A, '-c').stdout
     check(re.search(r'stack tid:  32101 ------time=\d{4}-\d{1,2}-\d{1,2} \d{1,2}:\d{1,2}:\d{1,2}$', conns, re.M), 'time of -c')
     golden('conns', re.sub(r'time=.*', 'time=T', conns))
+    golden('conns_extended', re.sub(r'time=.*', 'time=T', run('lstack', 'show', A, '-c', '-e').stdout))
+    check(run('lstack', 'show', A, '-c', '--extended', 'port', '40120').stdout.count('cubic') == 1, '--extended beside a filter')
     for word in ('connect', 'connetct'):
         check(re.sub(r'time=.*', '', run('lstack', 'show', A, word).stdout) == re.sub(r'time=.*', '', conns), word)
     golden('snmp', run('lstack', 'show', A, '-s').stdout)
