@@ -8,6 +8,7 @@
 
 #include "base/compiler.h"
 #include "base/inbox.h"
+#include "base/list.h"
 
 #include <rte_mbuf.h>
 
@@ -46,8 +47,11 @@ struct pkt_tx {
 	uint8_t flags;		 /* PKT_TX_* , see tcp/tcp_int.h */
 	uint8_t retrans;	 /* times retransmitted */
 	uint16_t holder;	 /* index + 1 of a client thread's record that has this buffer in its hands: see sock/sweep.c; else 0 */
-	/* datagrams: address the application gave to sendto(), or the source of one received */
-	uint8_t addr[16];
+	union {
+		/* datagrams: address the application gave to sendto(), or the source of one received */
+		uint8_t addr[16];
+		struct list node; /* TCP: retransmissions in flight, in the order in which they left */
+	};
 	uint16_t port_be;
 	uint8_t tos, ttl;
 	uint32_t ifindex;
@@ -60,6 +64,11 @@ _Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
 static force_inline struct pkt_tx *pkt_tx(struct rte_mbuf *m)
 {
 	return (struct pkt_tx *)(void *)(m + 1);
+}
+
+static force_inline struct rte_mbuf *pkt_of_tx(struct pkt_tx *x)
+{
+	return (struct rte_mbuf *)(void *)x - 1;
 }
 
 /* Registers the dynamic field. 0 or -errno. After EAL, before any pool. */

@@ -6,6 +6,18 @@
 #include "tcp/rate.h"
 #include "tcp/tcp_int.h"
 
+/* m, neither SACKed before nor on the predicted path, is covered by the ACK. */
+static void delivered_slow(struct stack *st, struct tcb *t, struct rte_mbuf *m, struct tcp_ack *a)
+{
+	tcp_rack_delivered(st, t, m);
+	if (pkt_tx(m)->flags & PKT_TX_EVER_REXMIT)
+		return;
+	a->orig_arrived |= seq_le(tcp_mbuf_end(m), t->recover);
+	/* RFC 8985 §6.2 step 3 */
+	if (seq_lt(tcp_mbuf_seq(m), a->prior_high))
+		tcp_ack_saw_reordering(a, tcp_mbuf_seq(m));
+}
+
 /* Frees what `ack` covers. simple: no mbuf carries marks of the scoreboard and no hint is set, so that they were delivered as they were sent. */
 static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t ack, struct tcp_ack *a, bool simple)
 {
@@ -30,6 +42,10 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 				p->off = (uint16_t)(p->off + part);
 				p->len = (uint16_t)(p->len - part);
 				t->delivered += part;
+				if (!simple && (x->flags & PKT_TX_EVER_REXMIT))
+					a->head_repeated |= m == t->sq_head;
+				else if (!simple && !(x->flags & PKT_TX_SACKED))
+					a->orig_arrived |= seq_le(ack, t->recover);
 			}
 			break;
 		}
@@ -38,6 +54,8 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 			prefetch(pkt_meta(next));
 		if (unlikely(x->flags & PKT_TX_EVER_REXMIT)) {
 			a->rexmit_acked = true;
+			if (!simple && m == t->sq_head)
+				a->head_repeated = true;
 			tcp_rate_delivered(t, a, x, p->time_us);
 		} else if (simple || !(x->flags & PKT_TX_SACKED)) {
 			if (!a->sent_us)
@@ -46,6 +64,8 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 			if (!simple)
 				tcp_rate_delivered(t, a, x, p->time_us);
 		}
+		if (!simple && !(x->flags & PKT_TX_SACKED))
+			delivered_slow(st, t, m, a);
 		if (simple || !(x->flags & PKT_TX_SACKED))
 			t->delivered += p->len;
 		if (simple) {
@@ -93,6 +113,18 @@ static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ac
 	}
 }
 
+/* What is SACKed has made its round trip as well. */
+static void take_sack_rtt(struct stack *st, struct tcb *t, const struct tcp_ack *a)
+{
+	uint64_t rtt = MAX(st->now_us - a->sack_sent_us, 1u);
+
+	t->min_rtt_us = (uint32_t)MIN(rtt, t->min_rtt_us ? t->min_rtt_us : UINT32_MAX);
+	if (seq_gt(t->sack_high, t->rtt_seq)) {
+		tcp_rtt_sample(st, t, rtt);
+		t->rtt_seq = t->snd_nxt;
+	}
+}
+
 /* snd_una moves to ack. */
 static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, struct tcp_ack *a, uint32_t tsecr, bool simple)
 {
@@ -111,8 +143,9 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 	t->probes = 0;
 	if (t->snd_nxt == ack)
 		tcp_deadline_clear(t, TCP_AT_REXMIT);
-	else
-		tcp_rexmit_timer_restart(st, t, t->rto_us);
+	else if (simple)
+		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_us(t));
+	/* else settle_timer(), when the state is known */
 	if (a->acked_data)
 		sock_up_acked(st, sock_of_tcb(t), a->acked_data);
 }
@@ -141,8 +174,10 @@ static cold_path void tell_rate(struct stack *st, struct tcb *t, struct tcp_ack 
 		tcp_sndbuf_tune(st, t);
 }
 
-/* in_recovery: also for the ACK that ended it (RFC 5681 §3.2 step 6 sets cwnd, no growth on top). */
-static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, bool in_recovery)
+/* delivered: bytes that this ACK says have arrived. was, now: the state before and after; the ACK that ends a recovery sets cwnd, no growth on top (RFC 5681 §3.2 step
+ * 6). A path that reorders much would not grow in DISORDER, where it is nearly always: there what is SACKed counts too. */
+static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t delivered, uint8_t was,
+				    uint8_t now)
 {
 	uint32_t rtt = a->rs.rtt_us;
 
@@ -151,9 +186,13 @@ static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_
 	tcp_rate_gen(st, t, a);
 	if (unlikely(t->cc->on_rate))
 		tell_rate(st, t, a);
-	if (a->acked_data && !in_recovery && cwnd_was_limit(t, a)) {
+	if (unlikely(now == TCP_CA_RECOVERY || now == TCP_CA_REDUCED)) {
+		if (!t->cc->owns_cwnd)
+			tcp_prr_on_ack(t, delivered, t->lost_bytes - a->prior_lost, a->acked);
+	} else if ((a->acked_data || (unlikely(t->reordering > 3) && delivered)) && was != TCP_CA_RECOVERY &&
+		   was != TCP_CA_REDUCED && cwnd_was_limit(t, a)) {
 		if (likely(t->cc->on_ack != NULL))
-			t->cc->on_ack(st, t, a->acked_data, &a->rs);
+			t->cc->on_ack(st, t, delivered, &a->rs);
 		tcp_sndbuf_tune(st, t);
 	}
 	if (unlikely(t->paced))
@@ -165,7 +204,7 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 	struct tcp_ack a = { .rs.prior_pipe = tcp_pipe(t), .prior_delivered = t->delivered, .prior_lost = t->lost_bytes };
 
 	advance(st, t, ack, &a, tsecr, true);
-	congestion(st, t, &a, false);
+	congestion(st, t, &a, a.acked_data, TCP_CA_OPEN, TCP_CA_OPEN);
 	if (t->sq_next)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 }
@@ -185,6 +224,23 @@ void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack,
 	}
 }
 
+/* The timer of what is still in flight, after an ACK off the predicted path. reo: the reordering timer was running; probe: a loss probe was allowed
+ * before. */
+static void settle_timer(struct stack *st, struct tcb *t, const struct tcp_ack *a, uint8_t reo, bool probe)
+{
+	if (!tcp_in_flight(t) || t->persist || t->reo_armed)
+		return;
+	/* Progress restarts it, and so do SACKs of what left before the first segment last did: later ones would put the timeout off for ever. */
+	if (a->acked || (a->sack_sent_us && t->sq_head && a->sack_sent_us < pkt_meta(t->sq_head)->time_us)) {
+		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_slow_us(t));
+		return;
+	}
+	t->reo_armed = reo;
+	/* the time of the probe is no timeout */
+	if (!reo && probe && !tcp_tlp_allowed(t))
+		tcp_rexmit_timer_rearm(st, t);
+}
+
 bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 {
 	struct tcp_ack a = {
@@ -193,10 +249,12 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		.prior_lost = t->lost_bytes,
 		.rs.prior_pipe = tcp_pipe(t),
 	};
+	bool probe = tcp_tlp_allowed(t);
 	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
 	uint32_t old_wnd = t->snd_wnd;
-	uint8_t was = t->ca_state;
+	uint8_t was = t->ca_state, reo = t->reo_armed;
 
+	a.prior_high = t->sacked_out ? t->sack_high : t->snd_una;
 	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
 	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - t->max_snd_wnd))) {
 		tcp_challenge_ack(st, t);
@@ -205,7 +263,9 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	/* the peer lives: probes are answered */
 	t->probes = 0;
 	if (seq_lt(g->ack, t->snd_una)) {
-		/* an old one that was overtaken; what it SACKs is old too */
+		/* one that was overtaken: its window and timestamp are old, but it may tell of what arrived, once or twice */
+		if (g->o.nsack && (t->opts & TCP_OPT_SACK) && tcp_in_flight(t))
+			goto sacks;
 		return true;
 	}
 	tcp_wnd_update(st, t, g->seq, g->ack, wnd);
@@ -229,12 +289,28 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		advance(st, t, g->ack, &a, tsecr, false);
 	if (unlikely(t->mtu_probe))
 		tcp_mtu_probe_acked(st, t);
+	/* without SACK what was never repeated may have been there for long */
+	if (!(t->opts & TCP_OPT_SACK) && a.rexmit_acked)
+		a.orig_arrived = false;
+sacks:
+	t->reo_armed = 0;
 	if (unlikely(g->o.nsack) && (t->opts & TCP_OPT_SACK))
 		tcp_sack_input(st, t, &g->o, g->ack, &a);
 	if (a.sack_last_us)
 		a.rs.rtt_us = (uint32_t)MIN(MAX(st->now_us - a.sack_last_us, 1u), UINT32_MAX);
 	if (unlikely(t->marks & TCP_MARK_URG) && seq_ge(t->snd_una, t->snd_up))
 		t->marks &= (uint8_t)~TCP_MARK_URG;
+	if (a.sack_sent_us && !a.acked)
+		take_sack_rtt(st, t, &a);
+	if (t->opts & TCP_OPT_SACK) {
+		tcp_rack_adapt(t, &a);
+		if (t->tlp_out)
+			tcp_tlp_on_ack(st, t, g->ack, &a);
+	}
+	if (unlikely(a.acked && t->sacked_out) && (t->opts & TCP_OPT_SACK) && tcp_recovery_reneged(st, t)) {
+		tcp_slow_loss_update(t);
+		return true;
+	}
 	if (a.acked || a.sacked || a.dup || a.dsack || a.ece)
 		tcp_recovery_on_ack(st, t, &a);
 	if (unlikely(a.ece)) {
@@ -243,8 +319,9 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 		a.rs.delivered_ce = (uint32_t)(t->delivered - a.prior_delivered);
 		t->delivered_ce += a.rs.delivered_ce;
 	}
-	congestion(st, t, &a, was == TCP_CA_RECOVERY || t->ca_state == TCP_CA_RECOVERY);
+	congestion(st, t, &a, (uint32_t)(t->delivered - a.prior_delivered), was, t->ca_state);
 	tcp_slow_loss_update(t);
+	settle_timer(st, t, &a, reo, probe);
 	if (t->sq_next || t->lost_out || t->fin_lost)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 	return true;

@@ -56,9 +56,10 @@ struct bbr {
 	uint32_t extra_acked[2];
 	uint32_t lt_bw, lt_delivered, lt_ms, lt_lost;
 	uint8_t mode : 2, cycle : 3, extra_idx : 1, full_bw_reached : 1, round_start : 1;
-	uint8_t prev_ca_state : 2, conserve : 1, seen_rtt : 1, idle_restart : 1, probe_rtt_timed : 1, probe_rtt_round_done : 1, lt_sampling : 1;
+	uint8_t conserve : 1, seen_rtt : 1, idle_restart : 1, probe_rtt_timed : 1, probe_rtt_round_done : 1, lt_sampling : 1;
 	uint8_t full_bw_count : 2, extra_rounds : 5, lt_use : 1;
 	uint8_t lt_rounds;
+	uint8_t prev_ca_state;
 };
 _Static_assert(sizeof(struct bbr) <= TCP_CC_PRIV_BYTES, "fits the TCB");
 
@@ -166,7 +167,7 @@ static void set_pacing(struct tcb *t, struct bbr *b)
 
 static void save_cwnd(struct tcb *t, struct bbr *b)
 {
-	if (b->prev_ca_state == TCP_CA_OPEN && b->mode != PROBE_RTT)
+	if (b->prev_ca_state < TCP_CA_RECOVERY && b->mode != PROBE_RTT)
 		b->prior_cwnd = t->cwnd;
 	else
 		b->prior_cwnd = MAX(b->prior_cwnd, t->cwnd);
@@ -184,11 +185,11 @@ static bool window_of_recovery(struct tcb *t, struct bbr *b, const struct tcp_ra
 		b->conserve = 1;
 		b->next_round = (uint32_t)t->delivered;
 		*cwnd = pipe + rs->acked_sacked;
-	} else if (was != TCP_CA_OPEN && is == TCP_CA_OPEN) {
+	} else if (was >= TCP_CA_RECOVERY && is < TCP_CA_RECOVERY) {
 		*cwnd = MAX(*cwnd, b->prior_cwnd);
 		b->conserve = 0;
 	}
-	b->prev_ca_state = is & 3;
+	b->prev_ca_state = is;
 	if (!b->conserve)
 		return false;
 	*cwnd = MAX(*cwnd, (uint64_t)pipe + rs->acked_sacked);
@@ -502,7 +503,7 @@ static void bbr_init(struct stack *st, struct tcb *t)
 	memset(b, 0, sizeof(*b));
 	t->ssthresh = TCP_SSTHRESH_INF;
 	b->next_round = (uint32_t)t->delivered;
-	b->prev_ca_state = t->ca_state & 3;
+	b->prev_ca_state = t->ca_state;
 	b->min_rtt_us = t->min_rtt_us ? t->min_rtt_us : NO_RTT;
 	b->min_rtt_ms = tcp_now_ms(st);
 	b->epoch_us = st->now_us;

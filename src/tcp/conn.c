@@ -111,10 +111,13 @@ void tcp_tcb_init(struct stack *st, struct tcb *t)
 	for (unsigned i = 0; i < TCP_AT_COUNT; i++)
 		t->deadline[i] = TCP_NEVER;
 	t->slow = TCP_SLOW_STATE;
-	t->rto_us = st->tcp->conf.rto_init_us;
+	t->rto_us = t->pto_us = st->tcp->conf.rto_init_us;
 	t->rto_min_us = st->tcp->conf.rto_min_us;
 	t->mss = t->rcv_mss = t->mss_peer = TCP_MSS_DEFAULT;
 	t->reordering = 3;
+	t->reo_steps = 1;
+	list_init(&t->rexq);
+	list_init(&t->relost);
 	t->ssthresh = TCP_SSTHRESH_INF;
 	t->last_rcv_ms = tcp_now_ms(st);
 	t->cc = cc_of(st, sock_of_tcb(t));
@@ -146,8 +149,19 @@ uint16_t tcp_mss_to_offer(struct stack *st, const struct sock *s, struct ip_rout
 	return (uint16_t)MIN(mss, 65495u);
 }
 
+/* A SYN or SYN-ACK was lost, more than once: one may be chance (Linux). Not if the answer echoes the first one's timestamp, that is if the round trip began
+ * before the first repetition (RFC 4015's purpose). */
+static bool syn_was_lost(const struct stack *st, const struct tcb *t)
+{
+	if (t->syn_retrans < 2)
+		return false;
+	return !t->srtt_us || st->now_us - t->srtt_us >= t->rexmit_since_us + st->tcp->conf.rto_init_us;
+}
+
 void tcp_established(struct stack *st, struct tcb *t)
 {
+	bool lost = syn_was_lost(st, t);
+
 	tcp_deadline_clear(t, TCP_AT_REXMIT);
 	if (unlikely(t->backoff))
 		tcp_rto_run_over(st, t);
@@ -155,14 +169,17 @@ void tcp_established(struct stack *st, struct tcb *t)
 	t->rexmit_since_us = 0;
 	tcp_pmtu_init(st, t);
 	t->cwnd = tcp_initial_cwnd(st, t); /* RFC 6928 §2 */
-	/* RFC 6298 §5.7 and RFC 5681 §3.1: after a lost SYN and without a sample be careful */
-	if (t->syn_retrans && !t->srtt_us) {
+	/* RFC 6298 §5.7: without a sample be careful */
+	if (t->syn_retrans && !t->srtt_us)
 		t->rto_us = TCP_RTO_FALLBACK_US;
+	/* DEVIATION(RFC 5681 §3.1): one lost SYN does not shrink the initial window, as on Linux; two do */
+	if (lost)
 		t->cwnd = t->mss;
-	}
+	t->min_rtt_us = t->srtt_us; /* so far */
 	t->ssthresh = TCP_SSTHRESH_INF;
 	t->recover = t->snd_una;
 	tcp_scoreboard_reset_hints(t);
+	tcp_pto_update(t);
 	t->rtt_seq = t->snd_una;
 	t->delivered_us = st->now_us;
 	t->last_rcv_ms = t->last_data_ms = tcp_now_ms(st);

@@ -194,9 +194,7 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	/* SYN and FIN are segments too */
 	if (queue && tcp_in_flight(t) && (!t->sq_head || t->sq_head == t->sq_next))
 		c.unacked++;
-	out->tcpi_ca_state = t->ca_state == TCP_CA_OPEN ? (t->sacked_out || t->dupacks ? TCP_CA_Disorder : TCP_CA_Open) :
-			     t->ca_state == TCP_CA_RECOVERY ? TCP_CA_Recovery :
-							      TCP_CA_Loss;
+	out->tcpi_ca_state = t->ca_state & 7;
 	out->tcpi_retransmits = t->persist ? 0 : t->backoff;
 	out->tcpi_probes = probes(st, t, s);
 	out->tcpi_backoff = t->backoff;
@@ -251,7 +249,7 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	out->tcpi_bytes_sent = t->bytes_sent + t->bytes_rexmit;
 	out->tcpi_bytes_retrans = t->bytes_rexmit;
 	out->tcpi_dsack_dups = t->dsack_in;
-	out->tcpi_reord_seen = t->reordering > 3;
+	out->tcpi_reord_seen = t->reord_seen;
 	out->tcpi_rcv_ooopack = t->ooo_in;
 	out->tcpi_snd_wnd = t->snd_wnd;
 	out->tcpi_rcv_wnd = t->rcv_adv - t->last_ack_sent;

@@ -314,6 +314,7 @@ static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct 
 	t->snd_wl1 = g->seq;
 	t->syn_retrans = r->retries;
 	t->segs_in = !(g->flags & TCP_SYN); /* the SYN; that of a Fast Open counts when it is processed */
+	t->rexmit_since_us = r->sent_us; /* the first SYN-ACK left then, see syn_was_lost() */
 	if (g->flags & TCP_SYN)
 		; /* Fast Open: nothing was measured yet */
 	else if (unlikely(!r->sent_us)) /* a cookie: its TSval was not the time */

@@ -263,7 +263,7 @@ static struct rte_mbuf *frame_of(struct stack *st, struct rte_mbuf *first, unsig
 static void retransmit_timer_if_idle(struct stack *st, struct tcb *t)
 {
 	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER || t->persist)
-		tcp_rexmit_timer_restart(st, t, t->rto_us);
+		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_us(t));
 }
 
 /* Which bytes the next frame holds: whole mbufs from `first`, at most `limit` bytes, those for which `again` is right; splits the last if it must.
@@ -293,6 +293,36 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 	return total;
 }
 
+/* An mbuf of the queue leaves once more. */
+static void note_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *m, bool head)
+{
+	struct pkt_tx *x = pkt_tx(m);
+
+	if (x->retrans < 255)
+		x->retrans++;
+	tcp_rate_sent(st, t, m, (x->flags & ~(PKT_TX_APP_LIMITED | PKT_TX_HEAD)) | (head ? PKT_TX_HEAD : 0));
+}
+
+/* ... as a segment of total bytes at seq, which is in f. */
+static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, uint32_t seq, uint32_t total)
+{
+	uint8_t flags = TCP_ACK;
+
+	if (seq + total == t->snd_end) {
+		flags |= TCP_PSH;
+		if (t->fin_sent) {
+			flags |= TCP_FIN;
+			t->fin_lost = 0;
+		}
+	}
+	t->total_rexmit++;
+	t->bytes_rexmit += total;
+	st->mib.tcp_retran_seg++;
+	t->last_snd_us = st->now_us;
+	emit(st, t, f, seq, total, flags, 0);
+	tcp_pace_sent(st, t, total);
+}
+
 /* RFC 6675 §5 (C): lost segments while the pipe has room; `force`: the first goes in any case. */
 static void send_lost(struct stack *st, struct tcb *t, bool force)
 {
@@ -300,9 +330,8 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 
 	while ((m = tcp_scoreboard_next_rexmit(t))) {
 		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), total;
-		struct rte_mbuf *f;
+		struct rte_mbuf *f, *first = m;
 		unsigned count;
-		uint8_t flags = TCP_ACK;
 
 		if (!force && pipe + MIN(t->mss, pkt_meta(m)->len) > t->cwnd) {
 			t->cwnd_limited = TCP_LIMITED_CWND;
@@ -321,36 +350,24 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		if (!f)
 			return;
 		for (unsigned i = 0; i < count; i++) {
-			struct pkt_tx *x = pkt_tx(m);
-
-			if (x->retrans < 255)
-				x->retrans++;
-			tcp_rate_sent(st, t, m, (x->flags & ~(PKT_TX_APP_LIMITED | PKT_TX_HEAD)) | PKT_TX_REXMIT | PKT_TX_EVER_REXMIT |
-							     (i ? 0 : PKT_TX_HEAD));
+			note_repeated(st, t, m, i == 0);
+			tcp_scoreboard_sent_again(t, m);
 			m = tcp_sendq_next(m);
 		}
-		t->rexmit_out += total;
-		t->rexmit_hint = m;
-		t->undo_rexmit++;
-		if (!t->rexmit_ts && (t->opts & TCP_OPT_TS) && t->undo_rexmit == 1) {
+		t->undo_rexmit = MAX(t->undo_rexmit, 0) + 1;
+		if (!t->rexmit_ts && (t->opts & TCP_OPT_TS)) {
 			/* 0 stands for none; the instant before errs on the safe side */
 			t->rexmit_ts = tcp_ts_now(st, t);
 			t->rexmit_ts -= t->rexmit_ts == 0;
 		}
-		if (seq + total == t->snd_end) {
-			flags |= TCP_PSH;
-			if (t->fin_sent) {
-				flags |= TCP_FIN;
-				t->fin_lost = 0;
-			}
-		}
-		t->total_rexmit++;
-		t->bytes_rexmit += total;
-		st->mib.tcp_retran_seg++;
-		t->last_snd_us = st->now_us;
-		emit(st, t, f, seq, total, flags, 0);
-		tcp_pace_sent(st, t, total);
-		retransmit_timer_if_idle(st, t);
+		if (t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED)
+			t->prr_out += total;
+		emit_repeated(st, t, f, seq, total);
+		/* the timeout counts from when the first segment last left */
+		if (first == t->sq_head && !t->reo_armed)
+			tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
+		else
+			retransmit_timer_if_idle(st, t);
 	}
 }
 
@@ -386,6 +403,7 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	const struct netdev *nd = st->nd;
 	uint8_t was = t->cwnd_limited;
+	uint32_t from = t->snd_nxt;
 
 	t->cwnd_limited = TCP_LIMITED_NOT;
 	while (t->sq_next) {
@@ -469,7 +487,6 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		tcp_pace_sent(st, t, total);
 		if (total > mss)
 			count_cut(st, t, total);
-		retransmit_timer_if_idle(st, t);
 		if (probe)
 			break;
 	}
@@ -477,6 +494,15 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		t->cwnd_limited = TCP_LIMITED_SNDBUF;
 	if (unlikely(MAX(was, t->cwnd_limited) >= TCP_LIMITED_RWND))
 		tcp_limited_changed(st, t, was, t->cwnd_limited);
+	if (t->snd_nxt == from)
+		return;
+	if (unlikely(t->slow & TCP_SLOW_LOSS) && (t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED))
+		t->prr_out += t->snd_nxt - from;
+	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER || t->persist)
+		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_us(t));
+	else if (t->deadline[TCP_AT_REXMIT] != st->now_us + tcp_xmit_timer_us(t))
+		/* no ACK that let this out has just restarted it */
+		tcp_tlp_on_new_data(st, t);
 }
 
 static void send_new(struct stack *st, struct tcb *t, bool push)
@@ -496,17 +522,90 @@ static void send_fin(struct stack *st, struct tcb *t)
 {
 	struct rte_mbuf *m = alloc(st);
 
-	retransmit_timer_if_idle(st, t);
-	if (!m)
+	if (!m) {
+		retransmit_timer_if_idle(st, t);
 		return;
+	}
 	if (!t->fin_sent) {
-		t->fin_sent = 1;
+		t->fin_sent = t->fin_alone = 1;
 		t->snd_nxt = t->snd_end + 1;
 	}
 	t->fin_lost = 0;
 	m->data_off = PKT_HEADROOM;
 	t->last_snd_us = st->now_us;
 	emit(st, t, m, t->snd_end, 0, TCP_FIN | TCP_ACK, 0);
+	retransmit_timer_if_idle(st, t);
+}
+
+/* The first mbuf of the last segment that was sent, cut off if need be. NULL: no memory. A frame of several segments is of full ones but for the last. */
+static struct rte_mbuf *last_segment(struct stack *st, struct tcb *t, unsigned *count, uint32_t *len)
+{
+	struct rte_mbuf *first = t->sq_head, *m;
+	uint32_t cut;
+
+	for (m = first; m && m != t->sq_next; m = tcp_sendq_next(m))
+		if (pkt_tx(m)->flags & PKT_TX_HEAD)
+			first = m;
+	*len = (tcp_snd_data_nxt(t) - tcp_mbuf_seq(first) - 1) % t->mss + 1;
+	cut = tcp_snd_data_nxt(t) - *len;
+	while (seq_le(tcp_mbuf_end(first), cut))
+		first = tcp_sendq_next(first);
+	if (tcp_mbuf_seq(first) != cut) {
+		if (tcp_sendq_split(st, t, first, cut - tcp_mbuf_seq(first)))
+			return NULL;
+		first = tcp_sendq_next(first);
+	}
+	*count = 0;
+	for (m = first; m && m != t->sq_next; m = tcp_sendq_next(m))
+		++*count;
+	return first;
+}
+
+/* RFC 8985 §7.3: a new segment if there is one and the peer has room for it, whatever cwnd says; else the last one again. */
+static cold_path void send_probe(struct stack *st, struct tcb *t)
+{
+	uint32_t total = t->total_rexmit, nxt = t->snd_nxt;
+
+	if (!tcp_in_flight(t) || !tcp_tlp_allowed(t))
+		return;
+	/* one attempt: should it fail, the timeout is next */
+	t->tlp_out = TCP_TLP_NEW;
+	t->tlp_end = nxt;
+	tcp_slow_loss_update(t);
+	if (t->sq_next && seq_diff(t->snd_una + t->snd_wnd, nxt) >= (int32_t)MIN(t->snd_end - nxt, t->mss)) {
+		uint32_t cwnd = t->cwnd;
+
+		t->cwnd = tcp_pipe(t) + t->mss;
+		send_new(st, t, true);
+		t->cwnd = cwnd;
+		if (t->snd_nxt == nxt)
+			return;
+	} else if (t->fin_alone || !t->sq_head || t->sq_head == t->sq_next) {
+		send_fin(st, t);
+		t->total_rexmit++;
+		st->mib.tcp_retran_seg++;
+	} else {
+		unsigned count;
+		uint32_t len;
+		struct rte_mbuf *m = last_segment(st, t, &count, &len), *f;
+
+		/* a window that shrank holds it back */
+		if (!m || (seq_ge(tcp_mbuf_seq(m), t->snd_una + t->snd_wnd) && tcp_mbuf_seq(m) != t->snd_una))
+			return;
+		f = frame_of(st, m, count, len);
+		if (!f)
+			return;
+		for (unsigned i = 0; i < count; i++, m = tcp_sendq_next(m)) {
+			note_repeated(st, t, m, i == 0);
+			pkt_tx(m)->flags |= PKT_TX_EVER_REXMIT;
+		}
+		emit_repeated(st, t, f, tcp_snd_data_nxt(t) - len, len);
+	}
+	if (t->total_rexmit != total)
+		t->tlp_out = TCP_TLP_REPEAT;
+	t->tlp_end = t->snd_nxt;
+	st->mib.tcp_tlp_probe++;
+	tcp_rexmit_timer_restart(st, t, t->rto_us);
 }
 
 /* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must (RFC 9293 §3.8.6.1), or the ceiling
@@ -534,7 +633,7 @@ static void arm_for_held_data(struct stack *st, struct tcb *t)
 }
 
 /* Idle longer than the RTO: the window says nothing about the path any more (RFC 5681 §4.1, RFC 7661; halved per RTO as Linux does). */
-static void restart_after_idle(struct stack *st, struct tcb *t)
+static cold_path void restart_after_idle(struct stack *st, struct tcb *t)
 {
 	uint64_t idle = st->now_us - t->last_snd_us;
 	uint32_t restart = MIN(tcp_initial_cwnd(st, t), t->cwnd);
@@ -553,8 +652,16 @@ static void restart_after_idle(struct stack *st, struct tcb *t)
 /* true: new data stays back for now. */
 static cold_path bool output_slow(struct stack *st, struct tcb *t, uint8_t flags)
 {
-	if (t->lost_out > t->rexmit_out && t->state >= TCPS_ESTABLISHED)
+	if (t->hold == TCP_HOLD_TRY_NEW) {
+		/* RFC 5682 §2.1 step 2.b; without new data recovery goes on as usual */
+		send_new(st, t, true);
+		if (!seq_gt(t->snd_nxt, t->recover))
+			t->hold = t->frto = 0;
+	}
+	if (t->lost_out > t->rexmit_out && !t->hold)
 		send_lost(st, t, flags & TCP_OUT_REXMIT);
+	if (flags & TCP_OUT_TLP)
+		send_probe(st, t);
 	if (flags & TCP_OUT_PROBE) {
 		/* below the window: any peer answers with an ACK (RFC 1122 §4.2.3.6, Linux's form of the window probe as well) */
 		send_pure(st, t, t->snd_una - 1, TCP_ACK);
@@ -579,13 +686,13 @@ void tcp_output(struct stack *st, struct tcb *t)
 		return;
 	}
 	t->out_flags = flags & TCP_OUT_ACK_NOW;
-	if (unlikely((t->slow & (TCP_SLOW_LOSS | TCP_SLOW_MTU)) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT))))
+	if (unlikely((t->slow & (TCP_SLOW_LOSS | TCP_SLOW_MTU)) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT | TCP_OUT_TLP))))
 		held = output_slow(st, t, flags);
 	if (t->sq_next && likely(!held)) {
-		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->rto_us || t->cc->on_rate)))
+		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->pto_us || t->cc->on_rate)))
 			restart_after_idle(st, t);
 		/* lost data goes first */
-		if (likely(t->lost_out <= t->rexmit_out))
+		if (likely(t->lost_out <= t->rexmit_out) || t->hold)
 			send_new(st, t, flags & TCP_OUT_PUSH);
 		/* what has left makes room for those who limit what waits */
 		if (unlikely(sock_of_tcb(t)->opt.notsent_lowat))

@@ -88,22 +88,6 @@ void tcp_pmtu_init(struct stack *st, struct tcb *t)
 
 /* --- segments that were too big --- */
 
-/* m was in a segment that did not fit, as it was sent last. */
-static void lose(struct tcb *t, struct rte_mbuf *m)
-{
-	struct pkt_tx *x = pkt_tx(m);
-
-	if (x->flags & PKT_TX_SACKED)
-		return;
-	if (x->flags & PKT_TX_REXMIT) {
-		x->flags &= (uint8_t)~PKT_TX_REXMIT;
-		t->rexmit_out -= pkt_meta(m)->len;
-	}
-	tcp_scoreboard_mark_lost(t, m);
-	if (!t->rexmit_hint || seq_lt(tcp_mbuf_seq(m), tcp_mbuf_seq(t->rexmit_hint)))
-		t->rexmit_hint = m;
-}
-
 /* Segments in flight that are larger than t->mss are lost: they go again in its size, at once and without a word to the congestion control
  * (RFC 1191 §6.5; Linux's tcp_simple_retransmit()). Segments begin where PKT_TX_HEAD says; frames of several, left to the device to
  * cut, were cut at old_mss. probe: payload of the probe under way, 0 none. */
@@ -135,28 +119,14 @@ static void resend_oversized(struct stack *st, struct tcb *t, uint32_t old_mss, 
 					pkt_tx(tcp_sendq_next(first))->flags |= PKT_TX_HEAD;
 				len = bad;
 			}
-			lose(t, first);
+			tcp_scoreboard_mark_lost(t, first); /* its retransmission, if it had one */
 			bad -= len;
 			first = tcp_sendq_next(first);
 		}
 	}
 	if (!any)
 		return;
-	/* no undo: nothing was reduced */
-	t->prior_cwnd = 0;
-	t->undo_rexmit = 0;
-	t->rexmit_ts = 0;
-	if (!(t->opts & TCP_OPT_SACK)) {
-		t->sacked_out = 0;
-		t->dupacks = 0;
-	}
-	if (t->ca_state != TCP_CA_LOSS) {
-		t->recover = t->snd_nxt;
-		t->ssthresh = MAX(t->ssthresh, (t->cwnd >> 1) + (t->cwnd >> 2));
-		t->ca_state = TCP_CA_LOSS;
-	}
-	tcp_slow_loss_update(t);
-	tcp_mark_output(st, t, TCP_OUT_REXMIT);
+	tcp_recovery_too_big(st, t);
 }
 
 /* The MSS fell: cwnd stays as many segments as it was, as on Linux, where it counts segments. */

@@ -33,6 +33,16 @@ void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us)
 	rto = (uint64_t)t->srtt_us + MAX(RTO_GRANULARITY_US, 4 * (uint64_t)t->rttvar_us);
 	rto = MAX(rto, t->rto_min_us);
 	t->rto_us = (uint32_t)MIN(rto, TCP_RTO_MAX_US);
+	tcp_pto_update(t);
+}
+
+/* RFC 8985 §7.2: two round trips, and time for a delayed ACK as there is one segment only (with more the peer acknowledges at once); never
+ * later than the timeout. Peers without SACK get no probe. */
+void tcp_pto_update(struct tcb *t)
+{
+	uint64_t pto = t->srtt_us ? 2 * (uint64_t)t->srtt_us + t->rto_min_us : TCP_RTO_INIT_US;
+
+	t->pto_us = t->opts & TCP_OPT_SACK ? (uint32_t)MIN(pto, t->rto_us) : t->rto_us;
 }
 
 /* §5.5: doubled per timeout, up to the maximum of §2.5 */

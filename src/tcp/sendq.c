@@ -83,6 +83,7 @@ int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_
 	memcpy((char *)n->buf_addr + q->off, (char *)m->buf_addr + p->off + bytes, rest);
 	*pkt_tx(n) = *pkt_tx(m);
 	pkt_tx(n)->flags &= (uint8_t)~PKT_TX_HEAD;
+	tcp_scoreboard_split(m, n);
 	/* the bytes at the old place stay: a device may still be sending them */
 	p->len = (uint16_t)bytes;
 	q->q.next = p->q.next;
@@ -104,5 +105,7 @@ void tcp_sendq_purge(struct tcb *t)
 	}
 	t->sq_head = t->sq_next = t->sq_tail = NULL;
 	tcp_scoreboard_reset_hints(t);
+	list_init(&t->rexq);
+	list_init(&t->relost);
 	t->sacked_out = t->lost_out = t->rexmit_out = 0;
 }

@@ -32,7 +32,7 @@ enum tcp_conn_state {
 #define TCP_OUT_ACK_NOW 0x01u	/* an ACK must leave in this round */
 #define TCP_OUT_DATA 0x02u	/* data may be sendable */
 #define TCP_OUT_SYN 0x04u	/* (re)send SYN or SYN-ACK */
-#define TCP_OUT_RST 0x08u	/* not used by TCBs: a reset leaves as a ready packet, the TCB is gone by then */
+#define TCP_OUT_TLP 0x08u	/* a loss probe is due (tlp.c) */
 #define TCP_OUT_REXMIT 0x10u	/* one lost segment goes out whatever cwnd says */
 #define TCP_OUT_PROBE 0x20u	/* zero-window or keep-alive probe */
 #define TCP_OUT_FIN 0x40u	/* retransmit the FIN */
@@ -63,8 +63,16 @@ enum tcp_conn_state {
 #define TCP_MARK_CE 0x10u   /* the last data received was marked (DCTCP) */
 #define TCP_MARK_SEEN 0x20u /* the peer sent ECT */
 
-/* tcb->ca_state */
-enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_RECOVERY, TCP_CA_LOSS };
+/* tcb->ca_state: recovery.c tells what each means. The numbers are those of Linux's TCP_CA_Open .. TCP_CA_Loss (tcpi_ca_state); REDUCED is its CWR. */
+enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_DISORDER, TCP_CA_REDUCED, TCP_CA_RECOVERY, TCP_CA_LOSS };
+
+/* tcb->hold: what output leaves out until the next ACK */
+#define TCP_HOLD_TRY_NEW 1u /* no retransmission if new data can leave instead: F-RTO */
+#define TCP_HOLD_OLD 2u	    /* no retransmission */
+
+/* tcb->tlp_out: a loss probe has not been judged yet */
+#define TCP_TLP_NEW 1u	  /* it was new data */
+#define TCP_TLP_REPEAT 2u /* it repeated the last segment */
 
 /* tcb->cwnd_limited */
 enum tcp_limited {
@@ -87,6 +95,13 @@ enum tcp_deadline {
 
 struct tcp_sack_block {
 	uint32_t start, end;
+};
+
+#define TCP_SACK_SEEN 3 /* beside timestamps an ACK has no more */
+/* A block of the last ACK, and the last mbuf that was looked at for it: if that lies inside, all of the block before it is marked. */
+struct tcp_sack_seen {
+	uint32_t start, end;
+	struct rte_mbuf *at;
 };
 
 /* The 4-tuple and its place in a table of tcp/table.h; first in TCBs, SYN records and TIME_WAIT records. */
@@ -142,7 +157,7 @@ struct tcb {
 	struct list out_node; /* on st->tcp_out */
 	uint64_t deadline[TCP_AT_COUNT];
 	uint32_t ts_off;
-	uint32_t rto_us;
+	uint32_t pto_us; /* with one segment in flight: until the loss probe where there is one, else the timeout (rtt.c) */
 	uint32_t rtt_seq; /* the next RTT sample is taken when this is acknowledged */
 	uint32_t last_data_ms; /* when data was last received */
 
@@ -187,78 +202,98 @@ struct tcb {
 	uint64_t bytes_sent;
 	uint32_t data_segs_in, data_segs_out;
 
-	/* --- cold from here, but for the congestion control's own --- */
+	/* --- cold from here, but for the congestion control's own. Without a hole: it ends with a line. --- */
 	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
 	/* what the path delivered (rate.c), pacing (pace.c) */
 	uint32_t rate_delivered, rate_interval_us; /* the sample that TCP_INFO shows */
-	uint8_t rate_app_limited;
-	uint8_t pace_wait;	/* output stopped for pacing: due at pace_next_ns */
 	uint32_t lost_bytes;	/* ever marked lost */
 	uint32_t delivered_ce;	/* bytes ever reported as CE-marked */
-	uint64_t pacing_rate;	/* bytes per second; 0: unknown yet */
 	uint32_t pace_left;	/* of the burst that may leave at once */
+	uint8_t rate_app_limited;
+	uint8_t pace_wait;	/* output stopped for pacing: due at pace_next_ns */
+	uint16_t mss_peer;	/* peer's MSS option */
+	uint64_t pacing_rate;	/* bytes per second; 0: unknown yet */
 	uint64_t pace_next_ns;	/* the next frame leaves no earlier */
 	uint64_t rexmit_since_us; /* first timeout of the present run, only while backoff > 0 or in the handshake; 0: none */
 
 	uint64_t drs_read;
 	uint64_t busy_us; /* time with data queued or in flight; while there is, less the time when it began (info.c) */
 	uint32_t drs_space;
-	uint32_t rto_min_us;
+	uint32_t rto_us, rto_min_us;
 	uint32_t rcv_fin_seq;
-	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
 	uint32_t iss, irs;
 	uint32_t snd_up;    /* one past the urgent byte */
 	uint32_t rcv_up;    /* sequence number of the urgent byte */
+	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
 	uint8_t urg_in;	    /* rcv_up is valid and not yet passed */
 	uint8_t fin_lost;
+	uint8_t fin_alone;  /* our FIN left without data */
 	uint8_t app_closed; /* the last descriptor is gone */
 	uint8_t port_held;  /* ports_conn_hold() */
 	uint8_t active;	    /* opened by connect() */
-	uint16_t mss_peer;  /* peer's MSS option */
-	uint8_t reordering; /* duplicate threshold in segments, RFC 5681: 3 */
-	uint64_t oow_ack_us; /* last ACK for an unacceptable segment */
 
 	/* path MTU (pmtu.c) */
-	uint32_t mtu_probe_seq; /* the probe under way begins here ... */
-	uint16_t mtu_probe;	/* ... and carries so many bytes; 0: none */
+	uint16_t mtu_probe;	/* the probe under way carries so many bytes; 0: none */
+	uint64_t oow_ack_us;	/* last ACK for an unacceptable segment */
+	uint32_t mtu_probe_seq; /* it begins here */
 	uint16_t mtu_low, mtu_high; /* the search's bounds, bytes of IP packets; mtu_low 0: off */
 	uint32_t mtu_probe_ms;	/* when the search began or came to rest */
 
-	/* recovery (recovery.c, sack.c) */
-	uint32_t recover;    /* recovery point */
+	/* scoreboard (sack.c) */
+	uint32_t recover;    /* recovery point: SND.NXT when the present state began */
 	uint32_t sack_high;  /* highest sequence number SACKed */
-	uint32_t lost_below; /* sacked bytes below lost_seq, see sack.c */
-	uint32_t lost_seq;   /* everything unsacked below is marked lost or judged not lost */
-	struct rte_mbuf *lost_hint;   /* the mbuf at lost_seq */
-	struct rte_mbuf *rexmit_hint; /* nothing before it waits for retransmission */
-	struct rte_mbuf *sack_hint;   /* where the last SACK walk ended */
-	struct tcp_sack_block sack_seen[4]; /* blocks of the last ACK: repeats cost nothing */
-	uint16_t sack_cuts; /* mbufs cut at the edges of SACK blocks in this episode */
-	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction, for undo */
-	uint32_t undo_seq;    /* snd_una at that reduction */
-	uint32_t undo_rexmit; /* retransmitted segments not yet reported as duplicates */
-	uint32_t rexmit_ts;   /* timestamp of the first retransmission (RFC 3522) */
+	uint16_t sack_cuts;  /* mbufs cut at the edges of SACK blocks in this episode */
+	uint16_t reordering; /* degree in segments, RFC 5681's DupThresh: 3 */
+	struct rte_mbuf *lost_hint;   /* everything before it is SACKed or lost, see sack.c */
+	struct rte_mbuf *rexmit_hint; /* nothing before it waits for its first retransmission */
+	struct tcp_sack_seen sack_seen[TCP_SACK_SEEN];
+	struct list rexq;   /* pkt_tx.node of retransmissions in flight, oldest first */
+	struct list relost; /* those that were lost again, next to be sent first */
+
+	/* reordering, recovery, undo (recovery.c, frto.c) */
+	uint32_t reord_seen; /* times that a segment was late, not lost */
+	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction; prior_ssthresh 0: it shall not be undone */
+	uint32_t undo_seq;   /* snd_una at that reduction */
+	int32_t undo_rexmit; /* retransmitted segments not yet reported as duplicates; -1: nothing was retransmitted */
+	uint32_t rexmit_ts;  /* timestamp of the first retransmission (RFC 3522); 0: none */
+	uint8_t undo_ok;     /* a reduction that may be undone */
+	uint8_t frto;	     /* F-RTO decides whether the timeout was spurious */
+	uint8_t hold;	     /* TCP_HOLD_* */
+
+	/* RACK, TLP (rack.c, tlp.c) */
+	uint8_t reo_armed;	/* deadline[TCP_AT_REXMIT] is the reordering timer */
+	uint8_t rack_advanced;	/* something was delivered since losses were looked for */
+	uint8_t reo_steps;	/* the reordering window is so many quarters of min_rtt_us */
+	uint8_t reo_persist;	/* recoveries before it falls back to one */
+	uint8_t reo_dsack;	/* a D-SACK came since it was adapted */
+	uint8_t tlp_out;	/* TCP_TLP_* */
+	uint8_t soft_err;	/* the last soft ICMP error, valid while snd_una is soft_err_una (icmp.c, timer.c) */
+	uint16_t ooo_runs;	/* out-of-order queue, see below */
+	uint32_t rack_end;	/* of the segment sent last among those delivered: its end, ... */
+	uint64_t rack_us;	/* ... when it left, ... */
+	uint32_t rack_rtt_us;	/* ... and the round trip of the one delivered last; 0: none since losses were of interest */
+	uint32_t reo_delivered; /* tcb.delivered (low half) when the window was adapted */
+	uint32_t tlp_end;	/* SND.NXT behind the probe */
+
+	/* proportional rate reduction (prr.c) */
+	uint32_t prr_delivered, prr_out; /* bytes since it began */
 
 	/* out-of-order queue (reass.c) */
+	uint32_t ooo_true_bytes;
 	struct rte_mbuf *ooo_head; /* first mbuf of the first run */
 	struct list ooo_node;	   /* on tcp_state.ooo_list while there is one */
-	uint32_t ooo_true_bytes;
-	uint16_t ooo_runs;
 	struct tcp_sack_block rcv_sack[4]; /* most recent first (RFC 2018 §4) */
 	struct tcp_sack_block dsack;
 
-	/* the last soft ICMP error, valid while snd_una is soft_err_una (icmp.c, timer.c) */
 	uint32_t soft_err_una;
-	uint8_t soft_err;
-
 	/* counters for tcp_info */
 	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
+	_Atomic uint32_t syn_qlen; /* listener [any stack]: SYN records that lead here */
 	uint64_t bytes_rexmit;
 	uint64_t limited_us[2]; /* by the peer's window, by our buffer: as busy_us (TCP_LIMITED_RWND, _SNDBUF) */
 	uint16_t total_rto, total_rto_runs; /* timeouts, and runs of them without progress */
 	uint32_t rto_ms;	/* time spent in such runs that are over */
 	/* listener [any stack] */
-	_Atomic uint32_t syn_qlen; /* SYN records that lead here */
 	_Atomic uint32_t tfo_qlen; /* of them with a connection (fastopen.c) */
 	_Atomic uint32_t syn_overflow_s; /* second, from 1, in which a cookie was last sent (syncookie.c); 0: never */
 } cache_aligned;
@@ -268,6 +303,6 @@ _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predi
 _Static_assert(offsetof(struct tcb, timer) == 192 && offsetof(struct tcb, cc) == 256 &&
 		       offsetof(struct tcb, route) == 320 && offsetof(struct tcb, cc_priv) == 384,
 	       "lines 2 to 5: all that a request and its reply touch");
-_Static_assert(sizeof(struct tcb) <= 896, "a connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct tcb) <= 960, "a connection costs about a kilobyte all told");
 
 #endif

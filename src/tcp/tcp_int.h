@@ -1,8 +1,10 @@
 /* tcp_int.h - what the files of src/tcp share. One file per mechanism:
  *
  *   input.c   predicted path, parsing, lookup         slow.c    RFC 9293 §3.10.7 in its order
- *   ack.c     acknowledgements, window, RTT samples   sack.c    scoreboard of the sender (RFC 2018, 6675)
- *   recovery.c  entering and leaving loss recovery    reass.c   out-of-order queue, SACK blocks to send
+ *   ack.c     acknowledgements, window, RTT samples   sack.c    scoreboard of the sender (RFC 2018)
+ *   recovery.c  states of loss recovery, undo         reass.c   out-of-order queue, SACK blocks to send
+ *   rack.c    what is lost (RFC 8985 §6)              tlp.c     loss probes (RFC 8985 §7)
+ *   prr.c     the window while it falls (RFC 6937)    frto.c    spurious timeouts (RFC 5682)
  *   sendq.c   the send queue                          output.c  what may go, building segments
  *   timer.c   deadlines                               rtt.c     RFC 6298
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
@@ -35,12 +37,15 @@
 #define PKT_TX_REXMIT 0x08u  /* a retransmission is in flight */
 #define PKT_TX_EVER_REXMIT 0x10u /* Karn: no RTT sample from it */
 #define PKT_TX_APP_LIMITED 0x20u /* sent while the application was what limited the sender */
+#define PKT_TX_RELOST 0x40u  /* the retransmission was lost too: it is on tcb.relost */
 #define PKT_TX_HEAD 0x80u    /* first of a segment (or frame of segments) as last sent */
 
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_INIT_US 1000000u /* RFC 6298 §2.1 */
 #define TCP_RTO_MAX_US 120000000u
 #define TCP_RTO_FALLBACK_US 3000000u /* RFC 6298 §5.7: the SYN was retransmitted */
+#define TCP_PTO_SLACK_US 2000u /* timers of a peer, as Linux's two jiffies */
+#define TCP_RENEGE_WAIT_US 10000u
 #define TCP_DELACK_US 40000u
 #define TCP_CORK_US 200000u
 #define TCP_MSS_DEFAULT 536u /* RFC 9293 §3.7.1, MUST-15 */
@@ -113,16 +118,27 @@ struct tcp_ack {
 	uint64_t last_sent_us; /* of the last such */
 	uint64_t sack_sent_us, sack_last_us; /* the same among newly SACKed ones */
 	uint32_t tsecr;	     /* timestamp echoed; 0: none, or that of an older segment (D-SACK) */
-	bool rexmit_acked;   /* a segment that had been retransmitted was covered */
+	bool rexmit_acked;   /* a segment that had been retransmitted was covered ... */
+	bool head_repeated;  /* ... and it was the first */
+	bool orig_arrived;   /* one that was never retransmitted, sent before tcb.recover, was covered or SACKed */
+	bool rexmit_lost;    /* a retransmission turned out to be lost */
+	bool ece;	     /* the network is congested (RFC 3168); filled in by whoever negotiated ECN */
 	bool wnd_update;
 	bool dup;	     /* counts as a duplicate ACK without SACK (RFC 5681 §2) */
 	bool dsack;
-	bool ece;	     /* the network is congested (RFC 3168) */
+	uint32_t dsack_start, dsack_end;
 	bool reordered;	     /* a never retransmitted segment below the highest SACK arrived ... */
 	uint32_t reorder_seq; /* ... the lowest one's sequence number */
 	uint32_t prior_high; /* highest SACKed before this ACK */
 	struct tcp_rate_sample rs;
 };
+
+static force_inline void tcp_ack_saw_reordering(struct tcp_ack *a, uint32_t seq)
+{
+	if (!a->reordered || seq_lt(seq, a->reorder_seq))
+		a->reorder_seq = seq;
+	a->reordered = true;
+}
 
 static force_inline uint32_t tcp_seg_end(const struct tcp_seg *g)
 {
@@ -174,10 +190,20 @@ static force_inline void tcp_deadline_set(struct stack *st, struct tcb *t, enum 
 }
 static force_inline void tcp_deadline_clear(struct tcb *t, enum tcp_deadline which) { t->deadline[which] = TCP_NEVER; }
 /* (Re)starts the retransmission timer for what is in flight (RFC 6298 §5.1, §5.3). */
-static force_inline void tcp_rexmit_timer_restart(struct stack *st, struct tcb *t, uint32_t rto_us)
+static force_inline void tcp_rexmit_timer_restart(struct stack *st, struct tcb *t, uint64_t rto_us)
 {
 	t->persist = 0;
 	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + rto_us);
+}
+uint64_t tcp_xmit_timer_slow_us(const struct tcb *t);
+/* Until a loss probe is due, or where none may be sent the timeout. */
+static force_inline uint64_t tcp_xmit_timer_us(const struct tcb *t)
+{
+	if (unlikely(t->slow & TCP_SLOW_LOSS))
+		return tcp_xmit_timer_slow_us(t);
+	if (t->snd_nxt - t->snd_una > t->mss && (t->opts & TCP_OPT_SACK))
+		return MIN((uint64_t)t->pto_us, 2 * (uint64_t)t->srtt_us + TCP_PTO_SLACK_US);
+	return t->pto_us;
 }
 void tcp_keepalive_restart(struct stack *st, struct tcb *t);
 /* Idle time before the first keep-alive probe. */
@@ -186,6 +212,7 @@ uint64_t tcp_keep_idle_us(const struct sock_opts *o);
 /* rtt.c */
 void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us);
 uint32_t tcp_rto_backed_off(const struct tcb *t);
+void tcp_pto_update(struct tcb *t);
 
 /* rate.c */
 /* As TCP_INFO shows it, bytes per second. */
@@ -218,15 +245,17 @@ void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack,
 /* RFC 2883 §4: does the first block report a duplicate? */
 bool tcp_is_dsack(const struct tcp_opts *o, uint32_t ack);
 void tcp_sack_input(struct stack *st, struct tcb *t, const struct tcp_opts *o, uint32_t ack, struct tcp_ack *a);
-/* RFC 6675 IsLost() for all of the queue: marks; returns bytes newly marked. */
-uint32_t tcp_sack_mark_lost(struct stack *st, struct tcb *t);
 /* An mbuf of the queue leaves it or changes: counters and hints follow. */
 void tcp_scoreboard_forget(struct tcb *t, struct rte_mbuf *m);
 void tcp_scoreboard_trim(struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
-void tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m);
-void tcp_scoreboard_head_lost(struct stack *st, struct tcb *t);
-/* After an RTO: everything unsacked is lost, no retransmission is in flight. */
-void tcp_scoreboard_all_lost(struct tcb *t);
+void tcp_scoreboard_split(struct rte_mbuf *m, struct rte_mbuf *n);
+uint32_t tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m);
+uint32_t tcp_scoreboard_head_lost(struct stack *st, struct tcb *t);
+/* m, which is marked lost, is on its way again. */
+void tcp_scoreboard_sent_again(struct tcb *t, struct rte_mbuf *m);
+/* After a timeout: what is not SACKed and left at since_us or before is lost, and the first segment. */
+void tcp_scoreboard_lost_since(struct tcb *t, uint64_t since_us);
+void tcp_scoreboard_none_lost(struct tcb *t);
 void tcp_scoreboard_clear_sacks(struct tcb *t);
 void tcp_scoreboard_reset_hints(struct tcb *t);
 /* First segment that is lost and not under way again, NULL: none. */
@@ -235,9 +264,39 @@ struct rte_mbuf *tcp_scoreboard_next_rexmit(struct tcb *t);
 /* recovery.c */
 void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a);
 void tcp_recovery_on_rto(struct stack *st, struct tcb *t);
-/* The network says that it is congested: the window falls, once per round trip, and nothing is sent again. */
-void tcp_cwr_enter(struct stack *st, struct tcb *t);
+void tcp_recovery_on_reo_timeout(struct stack *st, struct tcb *t, uint32_t lost);
+bool tcp_recovery_reneged(struct stack *st, struct tcb *t);
+/* The path's MTU fell: repeats what is out without calling it congestion. */
+void tcp_recovery_too_big(struct stack *st, struct tcb *t);
+/* OPEN, or DISORDER if something is missing. */
+void tcp_recovery_keep_open(struct stack *st, struct tcb *t);
+void tcp_ca_set_state(struct stack *st, struct tcb *t, uint8_t state);
 void tcp_slow_loss_update(struct tcb *t);
+
+/* rack.c */
+void tcp_rack_delivered(struct stack *st, struct tcb *t, struct rte_mbuf *m);
+void tcp_rack_adapt(struct tcb *t, const struct tcp_ack *a);
+uint32_t tcp_rack_mark_lost(struct stack *st, struct tcb *t);
+void tcp_rack_on_timeout(struct stack *st, struct tcb *t);
+uint64_t tcp_rack_lost_since(const struct stack *st, const struct tcb *t);
+
+/* tlp.c */
+bool tcp_tlp_allowed(const struct tcb *t);
+void tcp_tlp_on_new_data(struct stack *st, struct tcb *t);
+void tcp_tlp_on_timeout(struct stack *st, struct tcb *t);
+void tcp_tlp_on_ack(struct stack *st, struct tcb *t, uint32_t ack, const struct tcp_ack *a);
+void tcp_rexmit_timer_rearm(struct stack *st, struct tcb *t);
+
+/* prr.c */
+void tcp_prr_begin(struct stack *st, struct tcb *t);
+void tcp_prr_on_ack(struct tcb *t, uint32_t delivered, uint32_t lost, bool una_moved);
+void tcp_prr_end(struct tcb *t);
+void tcp_cwr_enter(struct stack *st, struct tcb *t);
+
+/* frto.c */
+enum tcp_frto_verdict { TCP_FRTO_GO_ON, TCP_FRTO_TRY_NEW, TCP_FRTO_SPURIOUS };
+void tcp_frto_start(struct tcb *t, bool first);
+enum tcp_frto_verdict tcp_frto_on_ack(struct tcb *t, const struct tcp_ack *a, bool recovered);
 
 /* sendq.c */
 static force_inline struct rte_mbuf *tcp_sendq_next(struct rte_mbuf *m)

@@ -1,4 +1,5 @@
-/* timer.c - everything that a connection does because time passed: retransmission (RFC 6298 §5.4-5.7), persist (RFC 9293 §3.8.6.1),
+/* timer.c - everything that a connection does because time passed: retransmission (RFC 6298 §5.4-5.7; loss probe and reordering
+ * timer, which share its deadline, RFC 8985 §8: tlp.c, rack.c), persist (RFC 9293 §3.8.6.1),
  * delayed ACK (RFC 1122 §4.2.3.2), keep-alive (RFC 1122 §4.2.3.6), FIN_WAIT_2 and linger limits, give-up times (RFC 1122 §4.2.3.5, RFC
  * 5482). Called by the wheel; owner of the stack.
  *
@@ -91,6 +92,15 @@ static bool on_rexmit(struct stack *st, struct tcb *t)
 		return on_persist(st, t);
 	if (!tcp_in_flight(t)) {
 		tcp_deadline_clear(t, TCP_AT_REXMIT);
+		t->reo_armed = 0;
+		return false;
+	}
+	if (t->reo_armed) {
+		tcp_rack_on_timeout(st, t);
+		return false;
+	}
+	if (tcp_tlp_allowed(t)) {
+		tcp_tlp_on_timeout(st, t);
 		return false;
 	}
 	if (!t->rexmit_since_us)

@@ -420,7 +420,8 @@ static bool may_follow(uint8_t from, uint8_t to)
 static void check(struct live *l)
 {
 	struct tcb *t = &l->s->tcb;
-	uint32_t sacked = 0, lost = 0, rexmit = 0, at;
+	uint32_t sacked = 0, lost = 0, rexmit = 0, again = 0, relost = 0, at;
+	struct list *n;
 
 	if (!may_follow(l->state, t->state))
 		abort();
@@ -441,8 +442,11 @@ static void check(struct live *l)
 			abort();
 		at += len;
 		if ((f & PKT_TX_SACKED && f & PKT_TX_LOST) ||
-		    (f & PKT_TX_REXMIT && !(f & PKT_TX_LOST)))
+		    (f & PKT_TX_REXMIT && !(f & PKT_TX_LOST)) ||
+		    (f & PKT_TX_RELOST && (f & (PKT_TX_LOST | PKT_TX_REXMIT)) != PKT_TX_LOST))
 			abort();
+		again += !!(f & PKT_TX_REXMIT);
+		relost += !!(f & PKT_TX_RELOST);
 		sacked += f & PKT_TX_SACKED ? len : 0;
 		lost += f & PKT_TX_LOST ? len : 0;
 		rexmit += f & PKT_TX_REXMIT ? len : 0;
@@ -451,6 +455,25 @@ static void check(struct live *l)
 		abort();
 	if (((t->opts & TCP_OPT_SACK) && sacked != t->sacked_out) || lost != t->lost_out ||
 	    rexmit != t->rexmit_out)
+		abort();
+	/* the lists hold what is marked, no more */
+	list_for_each(n, &t->rexq)
+		if (!(container_of(n, struct pkt_tx, node)->flags & PKT_TX_REXMIT) || !again--)
+			abort();
+	list_for_each(n, &t->relost)
+		if (!(container_of(n, struct pkt_tx, node)->flags & PKT_TX_RELOST) || !relost--)
+			abort();
+	if (again || relost)
+		abort();
+	/* the predicted path looks at none of this, so it must not be taken while there is any */
+	if (!(t->slow & TCP_SLOW_LOSS) && (((t->opts & TCP_OPT_SACK) && sacked) || lost || rexmit || t->tlp_out ||
+					   t->reo_armed || t->ca_state != TCP_CA_OPEN))
+		abort();
+	if (t->ca_state > TCP_CA_LOSS || (t->cwnd < t->mss && t->ca_state != TCP_CA_LOSS && t->ca_state != TCP_CA_RECOVERY && t->ca_state != TCP_CA_REDUCED) ||
+	    (t->ca_state == TCP_CA_LOSS && !t->cwnd))
+		abort();
+	/* something is in flight: some timer watches it */
+	if (tcp_in_flight(t) && t->deadline[TCP_AT_REXMIT] == TCP_NEVER)
 		abort();
 }
 

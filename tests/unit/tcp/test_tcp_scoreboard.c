@@ -7,10 +7,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #define LEN_MAX 60000u
+#define HOSTILE_ACKS 3000u
 
 static uint64_t rng;
 
@@ -80,6 +82,8 @@ static void check_counters(struct tcb *t)
 	uint32_t sacked = 0, lost = 0, rexmit = 0, seq = t->snd_una;
 	struct rte_mbuf *m;
 	bool past_next = false;
+	unsigned again = 0, relost = 0;
+	struct list *n;
 
 	for (m = t->sq_head; m; m = tcp_sendq_next(m)) {
 		uint8_t f = pkt_tx(m)->flags;
@@ -93,6 +97,9 @@ static void check_counters(struct tcb *t)
 		assert_true(!(f & PKT_TX_SACKED) || !(f & (PKT_TX_LOST | PKT_TX_REXMIT)));
 		assert_true(!(f & PKT_TX_REXMIT) || (f & PKT_TX_LOST));
 		assert_true(!past_next || f == 0);
+		assert_true(!(f & PKT_TX_RELOST) || (f & (PKT_TX_LOST | PKT_TX_REXMIT)) == PKT_TX_LOST);
+		again += !!(f & PKT_TX_REXMIT);
+		relost += !!(f & PKT_TX_RELOST);
 		sacked += f & PKT_TX_SACKED ? len : 0;
 		lost += f & PKT_TX_LOST ? len : 0;
 		rexmit += f & PKT_TX_REXMIT ? len : 0;
@@ -104,6 +111,19 @@ static void check_counters(struct tcb *t)
 		assert_int_equal(t->sacked_out, sacked);
 	assert_int_equal(t->lost_out, lost);
 	assert_int_equal(t->rexmit_out, rexmit);
+	list_for_each(n, &t->rexq)
+	{
+		assert_true(container_of(n, struct pkt_tx, node)->flags & PKT_TX_REXMIT);
+		assert_true(again-- > 0);
+	}
+	list_for_each(n, &t->relost)
+	{
+		assert_true(container_of(n, struct pkt_tx, node)->flags & PKT_TX_RELOST);
+		assert_true(relost-- > 0);
+	}
+	assert_int_equal(again + relost, 0);
+	/* without marks the predicted path takes over, which looks at none of this */
+	assert_true((t->slow & TCP_SLOW_LOSS) || !(sacked | lost | rexmit));
 	assert_true(tcp_pipe(t) <= t->snd_nxt - t->snd_una + t->rexmit_out);
 	/* a segment waits for retransmission: the hint finds it */
 	if (lost > rexmit)
@@ -233,8 +253,71 @@ static void crumbs_of_sacks_do_not_multiply_mbufs(void **state)
 	gone(t);
 }
 
-/* RFC 6675 §4 IsLost(): more than two segments' worth SACKed above. */
-static void lost_means_more_than_two_segments_sacked_above(void **state)
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Nanoseconds for HOSTILE_ACKS ACKs about a queue of so many mbufs of one byte: tiny blocks anywhere, in an order that no hint foresees, and now and then one
+ * over many that exist already. The best of some tries, since others use the processor too. */
+static uint64_t hostile(unsigned mbufs, bool rising)
+{
+	struct stack *st = tenv.host[0].st;
+	uint64_t best = UINT64_MAX;
+
+	for (unsigned again = 0; again < 3; again++) {
+		struct tcb *t = sender(1000, mbufs, 1, TCP_OPT_SACK);
+		uint64_t from, ns;
+
+		eat_frames();
+		st->now_us += 1000;
+		from = cpu_ns();
+		for (unsigned i = 0; i < HOSTILE_ACKS; i++) {
+			struct tcp_seg g = { .flags = TCP_ACK, .wnd = 65535, .ack = t->snd_una };
+			uint32_t len = t->snd_nxt - t->snd_una;
+
+			g.o.nsack = 3;
+			for (unsigned k = 0; k < 3; k++) {
+				uint32_t at = 1 + (rising ? (i * 7 + k * len / 3) % (len - 2) : rnd(len - 2));
+
+				g.o.sack[k] = (struct tcp_sack_block){ g.ack + at, g.ack + at + 1 };
+			}
+			/* a first block inside the second would be a D-SACK */
+			if (i % 50 == 49)
+				g.o.sack[2] = (struct tcp_sack_block){ g.ack + 1 + rnd(len / 2), g.ack + len };
+			st->now_us++;
+			assert_true(tcp_ack_input(st, t, &g));
+		}
+		ns = cpu_ns() - from;
+		best = MIN(best, ns);
+		check_counters(t);
+		gone(t);
+	}
+	return best;
+}
+
+/* Ten times the queue, and an ACK costs no more than before, but for caches. Walks from the head would make it ten times. */
+static void a_hostile_stream_of_sacks_costs_no_more_with_a_longer_queue(void **state)
+{
+	(void)state;
+	for (int rising = 0; rising < 2; rising++) {
+		uint64_t one, ten;
+
+		rng = 31337;
+		one = hostile(2000, rising);
+		ten = hostile(20000, rising);
+		print_message("%u ACKs: %llu us with 2,000 mbufs, %llu us with 20,000\n", HOSTILE_ACKS, (unsigned long long)one / 1000,
+			      (unsigned long long)ten / 1000);
+		assert_true(ten < 5 * one);
+	}
+}
+
+/* RFC 8985 §6.2: what left before the one delivered last is lost at once when more than two segments' worth is SACKed, and else after a quarter of the
+ * round trip. */
+static void lost_means_sent_before_what_arrived(void **state)
 {
 	struct stack *st = tenv.host[0].st;
 
@@ -242,34 +325,43 @@ static void lost_means_more_than_two_segments_sacked_above(void **state)
 	for (uint64_t seed = 1; seed <= 200; seed++) {
 		struct tcb *t;
 		struct tcp_seg g = { .flags = TCP_ACK, .wnd = 65535 };
-		uint32_t above = 0;
+		uint32_t high;
+		bool missing = false;
 
 		rng = seed * 1234567;
 		t = sender(0xffffff80u, 25, 1000, TCP_OPT_SACK);
-		g.ack = t->snd_una;
+		st->now_us += 1000;
+		g.ack = high = t->snd_una;
 		g.o.nsack = (uint8_t)(1 + rnd(3));
 		for (unsigned i = 0; i < g.o.nsack; i++) {
 			uint32_t len = t->snd_nxt - t->snd_una, a = 1 + rnd(len - 2);
 
 			g.o.sack[i].start = t->snd_una + a;
-			g.o.sack[i].end = t->snd_una + a + 1 + rnd(len - a - 1);
+			g.o.sack[i].end = t->snd_una + a + 1 + (seed & 1 ? rnd(len - a - 1) : rnd(MIN(len - a - 1, 900u)));
 		}
 		/* the first two shall not look like a D-SACK: order them by rising sequence number, newest first does not matter here */
 		if (g.o.nsack > 1 && seq_ge(g.o.sack[0].start, g.o.sack[1].start) && seq_le(g.o.sack[0].end, g.o.sack[1].end))
 			g.o.nsack = 1;
 		assert_true(tcp_ack_input(st, t, &g));
-		/* from the top: what is above decides */
-		for (uint32_t seq = t->snd_nxt; seq != t->snd_una;) {
-			struct rte_mbuf *m = t->sq_head;
-
-			while (tcp_mbuf_end(m) != seq)
-				m = tcp_sendq_next(m);
-			if (pkt_tx(m)->flags & PKT_TX_SACKED) {
-				above += pkt_meta(m)->len;
-			} else if (t->dupacks < 3) {
-				assert_int_equal(!!(pkt_tx(m)->flags & PKT_TX_LOST), above > 2000);
-			}
-			seq = tcp_mbuf_seq(m);
+		for (struct rte_mbuf *m = t->sq_head; m; m = tcp_sendq_next(m))
+			if (pkt_tx(m)->flags & PKT_TX_SACKED)
+				high = tcp_mbuf_end(m);
+		for (struct rte_mbuf *m = t->sq_head; m; m = tcp_sendq_next(m)) {
+			if (pkt_tx(m)->flags & PKT_TX_SACKED)
+				continue;
+			missing |= seq_lt(tcp_mbuf_seq(m), high);
+			assert_int_equal(!!(pkt_tx(m)->flags & PKT_TX_LOST), seq_lt(tcp_mbuf_seq(m), high) && t->sacked_out > 2000);
+		}
+		assert_int_equal(t->reo_armed, missing && t->sacked_out <= 2000);
+		check_counters(t);
+		if (t->reo_armed) {
+			assert_int_equal(t->deadline[TCP_AT_REXMIT], st->now_us + 250);
+			st->now_us += 250;
+			tcp_rack_on_timeout(st, t);
+			for (struct rte_mbuf *m = t->sq_head; m && seq_lt(tcp_mbuf_seq(m), high); m = tcp_sendq_next(m))
+				assert_true(pkt_tx(m)->flags & (PKT_TX_LOST | PKT_TX_SACKED));
+			assert_int_equal(t->ca_state, TCP_CA_RECOVERY);
+			check_counters(t);
 		}
 		gone(t);
 	}
@@ -285,6 +377,7 @@ static void a_peer_that_reneged_gets_everything_again(void **state)
 	(void)state;
 	rng = 99;
 	t = sender(1000, 10, 1000, TCP_OPT_SACK);
+	st->now_us += 1000;
 	head = pkt_meta(t->sq_head)->len;
 	g.ack = t->snd_una;
 	g.o.nsack = 1;
@@ -295,8 +388,46 @@ static void a_peer_that_reneged_gets_everything_again(void **state)
 	g.o.nsack = 0;
 	assert_true(tcp_ack_input(st, t, &g));
 	assert_true(pkt_tx(t->sq_head)->flags & PKT_TX_SACKED);
+	st->now_us += 2000;
 	tcp_recovery_on_rto(st, t);
 	assert_int_equal(t->sacked_out, 0);
+	assert_int_equal(t->lost_out, t->snd_nxt - t->snd_una);
+	check_counters(t);
+	gone(t);
+}
+
+/* RFC 8985 §6.3: what has been out for less than a round trip is not lost yet; the first segment is. */
+static void a_timeout_spares_what_left_just_now(void **state)
+{
+	struct stack *st = tenv.host[0].st;
+	struct rte_mbuf *m, *extra = rte_pktmbuf_alloc(tenv.pool);
+	struct pkt_meta *p = pkt_meta(extra);
+	struct tcb *t;
+	uint32_t old;
+
+	(void)state;
+	rng = 5;
+	t = sender(1000, 10, 1000, TCP_OPT_SACK);
+	tcp_rtt_sample(st, t, 50000);
+	old = t->snd_nxt;
+	st->now_us += 300000;
+	p->off = PKT_HEADROOM;
+	p->len = 100;
+	p->q.next = NULL;
+	tcp_sendq_append(st, t, &p->q);
+	tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
+	tcp_output_all(st);
+	assert_int_equal(t->snd_nxt, old + 100);
+	st->now_us += 49999;
+	tcp_recovery_on_rto(st, t);
+	for (m = t->sq_head; m; m = tcp_sendq_next(m))
+		assert_int_equal(!!(pkt_tx(m)->flags & PKT_TX_LOST), seq_lt(tcp_mbuf_seq(m), old));
+	assert_int_equal(t->cwnd, tcp_pipe(t) + t->mss);
+	check_counters(t);
+	/* what was young is lost with the next one */
+	st->now_us += 600000;
+	t->backoff = 1;
+	tcp_recovery_on_rto(st, t);
 	assert_int_equal(t->lost_out, t->snd_nxt - t->snd_una);
 	check_counters(t);
 	gone(t);
@@ -323,8 +454,10 @@ int main(void)
 		cmocka_unit_test(random_sacks_agree_with_a_byte_model),
 		cmocka_unit_test(a_report_of_everything_marks_everything),
 		cmocka_unit_test(crumbs_of_sacks_do_not_multiply_mbufs),
-		cmocka_unit_test(lost_means_more_than_two_segments_sacked_above),
+		cmocka_unit_test(a_hostile_stream_of_sacks_costs_no_more_with_a_longer_queue),
+		cmocka_unit_test(lost_means_sent_before_what_arrived),
 		cmocka_unit_test(a_peer_that_reneged_gets_everything_again),
+		cmocka_unit_test(a_timeout_spares_what_left_just_now),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
