@@ -196,12 +196,12 @@ static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	uint32_t right = seq_max(t->rcv_adv, t->rcv_nxt);
 
 	if (seq_lt(g->seq, t->rcv_nxt)) {
-		uint32_t old = t->rcv_nxt - g->seq;
+		uint32_t old = t->rcv_nxt - g->seq, end = tcp_seg_end(g);
 
-		if (g->len) {
-			/* RFC 2883: the first block of the next ACK says what came twice */
+		if (end != g->seq) {
+			/* RFC 2883: the first block of the next ACK says what came twice, a FIN too */
 			t->dsack.start = g->seq;
-			t->dsack.end = seq_min(g->seq + g->len, t->rcv_nxt);
+			t->dsack.end = seq_min(end, t->rcv_nxt);
 			t->dsack_pending = 1;
 			tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 		}
