@@ -140,7 +140,7 @@ static struct rte_mbuf *dgram_fill(struct stack *st, const struct msghdr *msg, s
 		room = (uint32_t)m->buf_len - PKT_HEADROOM;
 		while (len < room && done < n) {
 			const struct iovec *v = &msg->msg_iov[iov];
-			size_t part = MIN(v->iov_len - off, (size_t)(room - len));
+			size_t part = MIN(MIN(v->iov_len - off, n - done), (size_t)(room - len));
 
 			if (part)
 				memcpy((char *)m->buf_addr + PKT_HEADROOM + len, (const char *)v->iov_base + off, part);
