@@ -27,10 +27,11 @@ struct frame *frame_alloc(uint32_t cap)
 #endif
 #endif
 #ifdef __SANITIZE_ADDRESS__
-#define KEEP 0u
+#define KEEPS false
 #else
-#define KEEP 4096u
+#define KEEPS true
 #endif
+#define KEPT_MAX 4096u
 #define KEPT_CAP 1600u
 static struct frame *kept;
 static unsigned nb_kept;
@@ -59,7 +60,7 @@ void frame_free(struct frame *f)
 {
 	if (!f)
 		return;
-	if (f->cap != KEPT_CAP || nb_kept >= KEEP) {
+	if (f->cap != KEPT_CAP || nb_kept >= KEPT_MAX || !KEEPS) {
 		free(f);
 		return;
 	}

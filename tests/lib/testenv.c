@@ -1,5 +1,6 @@
 /* testenv.c - hosts in one process, in virtual time: see testenv.h. Called by test programs; calls stack/, sock/. One thread. */
 #include "testenv.h"
+#include "tsanpool.h"
 
 #include "sock/ports.h"
 #include "tcp/tcp.h"
@@ -47,6 +48,7 @@ void testenv_eal(void)
 	r = rte_eal_init((int)ARRAY_SIZE(argv) - 1, argv);
 	if (r < 0)
 		fail("rte_eal_init", rte_errno);
+	tsan_pools();
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	RTE_PER_LCORE(_lcore_id) = LCORE_ID_ANY; /* an application thread; ownership sets the stack's */
 	r = pkt_init();

@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 2;
-	lib = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | RTLD_DEEPBIND);
+	lib = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | DEEPBIND);
 	if (!lib) {
 		printf("%s\n", dlerror());
 		return 1;

@@ -546,7 +546,7 @@ static int pd_gettimeofday(void *u, struct timeval *tv, struct timezone *tz)
 
 /* --- TCP_INFO by libc --- */
 
-EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+static int info_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	bool ours;
 
@@ -572,7 +572,7 @@ static void bend_slot(uintptr_t base, const ElfW(Rela) *rela, size_t n, const El
 		if (strcmp(name, "getsockopt"))
 			continue;
 		if (mprotect((void *)(slot & ~(page - 1)), page, PROT_READ | PROT_WRITE) == 0)
-			*(void **)slot = (void *)(uintptr_t)getsockopt;
+			*(void **)slot = (void *)(uintptr_t)info_getsockopt;
 	}
 }
 

@@ -1,6 +1,8 @@
 /* test_threads.c - many threads on one stack, for real: echo servers that share an epoll instance, blocking clients, sockets and instances closed
  * under load, both modes. Connections run within the process, by the stack's loopback; the device is a hole. What is checked: every byte arrives
  * in order, nobody sleeps for ever (the watchdog), nothing is left behind. Run under TSan too. */
+#include "tsanpool.h"
+
 #include "base/clock.h"
 #include "netdev/pkt.h"
 #include "sock/epoll.h"
@@ -626,6 +628,7 @@ static void eal(void)
 		}
 	if (rte_eal_init(10, argv) < 0 || pkt_init())
 		abort();
+	tsan_pools();
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	RTE_PER_LCORE(_lcore_id) = LCORE_ID_ANY;
 	pool = mbuf_pool_create("threads", 32768, 2048, -1);

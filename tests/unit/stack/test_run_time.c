@@ -1,5 +1,7 @@
 /* Ownership, calls, sleeping and the watch with real threads on a stack whose device is a pair of counters. What several threads
  * must not touch at once is plain memory here, so that TSan sees it; a lost wake-up shows as a time-out. */
+#include "tsanpool.h"
+
 #include "base/clock.h"
 #include "netdev/netdev.h"
 #include "posix/sigdefer.h"
@@ -58,6 +60,7 @@ static int start(void **state)
 	(void)state;
 	if (rte_eal_init(ARRAY_SIZE(args) - 1, args) < 0 || pkt_init() != 0)
 		return -1;
+	tsan_pools();
 	RTE_PER_LCORE(_lcore_id) = LCORE_ID_ANY;
 	dev.ops = &fake_ops;
 	dev.nb_queues = 1;
