@@ -54,4 +54,28 @@ static force_inline struct list *list_pop_front(struct list *head)
 #define list_for_each_safe(pos, tmp, head)                                                   \
 	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head); (pos) = (tmp), (tmp) = (pos)->next)
 
+/* --- rings: no head of their own, only a pointer to the first node; NULL: empty --- */
+static force_inline void ring_push_back(struct list **first, struct list *n)
+{
+	if (*first) {
+		list_push_back(*first, n);
+	} else {
+		list_init(n);
+		*first = n;
+	}
+}
+
+/* n is in this ring, or in none (then nothing happens). */
+static force_inline void ring_del(struct list **first, struct list *n)
+{
+	if (*first == n)
+		*first = list_linked(n) ? n->next : NULL;
+	list_del(n);
+}
+
+#define ring_for_each(pos, first) for ((pos) = (first); (pos); (pos) = (pos)->next == (first) ? NULL : (pos)->next)
+/* safe against removal of pos */
+#define ring_for_each_safe(pos, tmp, first) \
+	for ((pos) = (first); (pos) && ((tmp) = (pos)->next == (first) ? NULL : (pos)->next, true); (pos) = (tmp))
+
 #endif

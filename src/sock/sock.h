@@ -152,7 +152,7 @@ struct sock {
 _Static_assert(offsetof(struct sock, rx_head) == 64, "line 0: what readiness and a reader look at first");
 _Static_assert(offsetof(struct sock, tx_in) == 128, "line 1: receiving");
 _Static_assert(offsetof(struct sock, cmd_bits) == 192, "line 2: sending");
-_Static_assert(sizeof(struct sock) <= 1408, "an idle connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct sock) <= 1344, "an idle connection costs about a kilobyte all told");
 
 static force_inline struct sock *sock_of_tcb(const struct tcb *t)
 {

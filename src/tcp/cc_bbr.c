@@ -50,9 +50,9 @@ struct bbr {
 	uint32_t rounds, next_round;	 /* a round ends when what was delivered passes next_round (low half) */
 	uint32_t prior_cwnd;
 	uint32_t full_bw;
+	uint32_t epoch_acked; /* aggregation: so many bytes came since epoch_us */
 	uint64_t cycle_us;
-	uint64_t epoch_us; /* aggregation: since then epoch_acked bytes came */
-	uint32_t epoch_acked;
+	uint64_t epoch_us;
 	uint32_t extra_acked[2];
 	uint32_t lt_bw, lt_delivered, lt_ms, lt_lost;
 	uint8_t mode : 2, cycle : 3, extra_idx : 1, full_bw_reached : 1, round_start : 1;

@@ -116,8 +116,6 @@ void tcp_tcb_init(struct stack *st, struct tcb *t)
 	t->mss = t->rcv_mss = t->mss_peer = TCP_MSS_DEFAULT;
 	t->reordering = 3;
 	t->reo_steps = 1;
-	list_init(&t->rexq);
-	list_init(&t->relost);
 	t->ssthresh = TCP_SSTHRESH_INF;
 	t->last_rcv_ms = tcp_now_ms(st);
 	t->cc = cc_of(st, sock_of_tcb(t));

@@ -402,8 +402,8 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 {
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	const struct netdev *nd = st->nd;
-	uint8_t was = t->cwnd_limited;
 	uint32_t from = t->snd_nxt;
+	uint8_t was = t->cwnd_limited;
 
 	t->cwnd_limited = TCP_LIMITED_NOT;
 	while (t->sq_next) {
@@ -564,7 +564,8 @@ static struct rte_mbuf *last_segment(struct stack *st, struct tcb *t, unsigned *
 /* RFC 8985 §7.3: a new segment if there is one and the peer has room for it, whatever cwnd says; else the last one again. */
 static cold_path void send_probe(struct stack *st, struct tcb *t)
 {
-	uint32_t total = t->total_rexmit, nxt = t->snd_nxt;
+	uint32_t nxt = t->snd_nxt;
+	bool repeated = false;
 
 	if (!tcp_in_flight(t) || !tcp_tlp_allowed(t))
 		return;
@@ -582,8 +583,7 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 			return;
 	} else if (t->fin_alone || !t->sq_head || t->sq_head == t->sq_next) {
 		send_fin(st, t);
-		t->total_rexmit++;
-		st->mib.tcp_retran_seg++;
+		repeated = true;
 	} else {
 		unsigned count;
 		uint32_t len;
@@ -600,8 +600,9 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 			pkt_tx(m)->flags |= PKT_TX_EVER_REXMIT;
 		}
 		emit_repeated(st, t, f, tcp_snd_data_nxt(t) - len, len);
+		repeated = true;
 	}
-	if (t->total_rexmit != total)
+	if (repeated)
 		t->tlp_out = TCP_TLP_REPEAT;
 	t->tlp_end = t->snd_nxt;
 	st->mib.tcp_tlp_probe++;

@@ -76,7 +76,7 @@ static uint32_t detect(struct stack *st, struct tcb *t, uint64_t *wait_us)
 	uint32_t lost = 0;
 
 	/* what left at young_us or before is lost */
-	list_for_each_safe(n, tmp, &t->rexq) {
+	ring_for_each_safe(n, tmp, t->rexq) {
 		struct rte_mbuf *x = pkt_of_tx(container_of(n, struct pkt_tx, node));
 
 		if (!left_before_rack(t, x))

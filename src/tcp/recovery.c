@@ -126,7 +126,7 @@ static void reordering_seen(struct tcb *t, uint32_t seq, uint32_t high)
 		return;
 	if (high - seq > (uint32_t)t->reordering * t->mss)
 		t->reordering = (uint16_t)MIN((high - seq + t->mss - 1) / t->mss, REORDERING_MAX);
-	t->reord_seen++;
+	t->reord_seen += t->reord_seen < UINT16_MAX;
 }
 
 /* --- peers without SACK: a duplicate ACK says that one segment left the network --- */
@@ -138,7 +138,7 @@ static void count_dup(struct tcb *t)
 	if (t->sacked_out + hole + t->mss > flight) {
 		/* more than there are: reordering reaches that far */
 		t->reordering = (uint16_t)MIN(MAX(flight / t->mss, t->reordering), REORDERING_MAX);
-		t->reord_seen++;
+		t->reord_seen += t->reord_seen < UINT16_MAX;
 		return;
 	}
 	t->sacked_out += t->mss;
@@ -203,6 +203,8 @@ static bool undo_loss(struct stack *st, struct tcb *t, const struct tcp_ack *a, 
 	if (!by_frto && !may_undo(t, a))
 		return false;
 	undo(st, t, true);
+	if (t->backoff)
+		tcp_rto_run_over(st, t);
 	t->backoff = 0;
 	t->rexmit_since_us = 0;
 	st->mib.tcp_spurious_rto++;

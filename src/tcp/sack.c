@@ -3,7 +3,7 @@
  * Marks live in pkt_tx(m)->flags of the queued mbufs, so the scoreboard is bounded by the send buffer. Counters in the TCB are kept in step:
  *   sacked_out  bytes SACKed, lost_out  bytes marked lost, rexmit_out  bytes retransmitted and not yet acknowledged;
  *   an mbuf is never SACKED and LOST at once; REXMIT only together with LOST.
- * Two lists go through pkt_tx(m)->node: rexq holds what has REXMIT, in the order in which it left; relost holds what has RELOST: a retransmission
+ * Two rings go through pkt_tx(m)->node: rexq holds what has REXMIT, in the order in which it left; relost holds what has RELOST: a retransmission
  * that was lost too. It is sent next, so that rexmit_hint never has to go back for it.
  * Hints make the work of an ACK proportional to what is new in it, not to the window:
  *   sack_seen[].at  where walks ended; a walk starts at the nearest and jumps over blocks that were marked before,
@@ -27,10 +27,12 @@ void tcp_scoreboard_reset_hints(struct tcb *t)
 	memset(t->sack_seen, 0, sizeof(t->sack_seen));
 }
 
-static void leave_list(struct pkt_tx *x)
+static void leave_ring(struct tcb *t, struct pkt_tx *x)
 {
-	if (x->flags & (PKT_TX_REXMIT | PKT_TX_RELOST))
-		list_del(&x->node);
+	if (x->flags & PKT_TX_REXMIT)
+		ring_del(&t->rexq, &x->node);
+	else if (x->flags & PKT_TX_RELOST)
+		ring_del(&t->relost, &x->node);
 }
 
 /* m leaves the head of the queue, acknowledged. */
@@ -45,7 +47,7 @@ void tcp_scoreboard_forget(struct tcb *t, struct rte_mbuf *m)
 		t->lost_out -= len;
 	if (f & PKT_TX_REXMIT)
 		t->rexmit_out -= len;
-	leave_list(pkt_tx(m));
+	leave_ring(t, pkt_tx(m));
 	if (t->rexmit_hint == m)
 		t->rexmit_hint = tcp_sendq_next(m);
 	if (t->lost_hint == m)
@@ -81,9 +83,9 @@ void tcp_scoreboard_sent_again(struct tcb *t, struct rte_mbuf *m)
 {
 	struct pkt_tx *x = pkt_tx(m);
 
-	leave_list(x);
+	leave_ring(t, x);
 	x->flags = (uint8_t)((x->flags & ~PKT_TX_RELOST) | PKT_TX_REXMIT | PKT_TX_EVER_REXMIT);
-	list_push_back(&t->rexq, &x->node);
+	ring_push_back(&t->rexq, &x->node);
 	t->rexmit_out += pkt_meta(m)->len;
 }
 
@@ -99,8 +101,8 @@ uint32_t tcp_scoreboard_mark_lost(struct tcb *t, struct rte_mbuf *m)
 		if (!(x->flags & PKT_TX_REXMIT))
 			return 0;
 		/* the retransmission was lost as well */
-		list_del(&x->node);
-		list_push_back(&t->relost, &x->node);
+		ring_del(&t->rexq, &x->node);
+		ring_push_back(&t->relost, &x->node);
 		x->flags = (uint8_t)((x->flags & ~PKT_TX_REXMIT) | PKT_TX_RELOST);
 		t->rexmit_out -= len;
 		t->lost_bytes += len;
@@ -145,7 +147,7 @@ static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, str
 		t->rexmit_out -= len;
 	tcp_rate_delivered(t, a, x, pkt_meta(m)->time_us);
 	x->delivered_us = 0;
-	leave_list(x);
+	leave_ring(t, x);
 	if (!(x->flags & PKT_TX_EVER_REXMIT)) {
 		if (!a->sack_sent_us)
 			a->sack_sent_us = pkt_meta(m)->time_us;
@@ -309,15 +311,15 @@ void tcp_scoreboard_lost_since(struct tcb *t, uint64_t since_us)
 {
 	struct list *n, *tmp;
 
-	while (!list_empty(&t->relost))
-		list_del(t->relost.next);
-	list_for_each_safe(n, tmp, &t->rexq) {
+	while (t->relost)
+		ring_del(&t->relost, t->relost);
+	ring_for_each_safe(n, tmp, t->rexq) {
 		struct pkt_tx *x = container_of(n, struct pkt_tx, node);
 		struct rte_mbuf *m = pkt_of_tx(x);
 
 		if (pkt_meta(m)->time_us > since_us && m != t->sq_head)
 			continue;
-		list_del(n);
+		ring_del(&t->rexq, n);
 		x->flags &= (uint8_t)~PKT_TX_REXMIT;
 		t->rexmit_out -= pkt_meta(m)->len;
 	}
@@ -341,7 +343,7 @@ void tcp_scoreboard_none_lost(struct tcb *t)
 	for (struct rte_mbuf *m = t->sq_head; m && m != t->sq_next; m = tcp_sendq_next(m)) {
 		struct pkt_tx *x = pkt_tx(m);
 
-		leave_list(x);
+		leave_ring(t, x);
 		x->flags &= (uint8_t)~(PKT_TX_LOST | PKT_TX_REXMIT | PKT_TX_RELOST);
 	}
 	t->lost_out = t->rexmit_out = 0;
@@ -364,8 +366,8 @@ struct rte_mbuf *tcp_scoreboard_next_rexmit(struct tcb *t)
 
 	if (t->lost_out <= t->rexmit_out)
 		return NULL;
-	if (!list_empty(&t->relost))
-		return pkt_of_tx(container_of(t->relost.next, struct pkt_tx, node));
+	if (t->relost)
+		return pkt_of_tx(container_of(t->relost, struct pkt_tx, node));
 	while (m && m != t->sq_next) {
 		if ((pkt_tx(m)->flags & (PKT_TX_LOST | PKT_TX_REXMIT)) == PKT_TX_LOST) {
 			t->rexmit_hint = m;

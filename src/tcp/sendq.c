@@ -105,7 +105,6 @@ void tcp_sendq_purge(struct tcb *t)
 	}
 	t->sq_head = t->sq_next = t->sq_tail = NULL;
 	tcp_scoreboard_reset_hints(t);
-	list_init(&t->rexq);
-	list_init(&t->relost);
+	t->rexq = t->relost = NULL;
 	t->sacked_out = t->lost_out = t->rexmit_out = 0;
 }

@@ -115,7 +115,7 @@ struct tcp_key {
 	TCP_KEY_FIELDS;
 };
 
-#define TCP_CC_PRIV_BYTES 112 /* BBR; nothing of it is touched while cwnd does not limit the sender */
+#define TCP_CC_PRIV_BYTES 104 /* BBR; nothing of it is touched while cwnd does not limit the sender */
 
 struct tcb {
 	/* --- line 0: key, state, the sequence numbers of prediction --- */
@@ -227,7 +227,6 @@ struct tcb {
 	uint8_t rcv_fin;    /* FIN seen at rcv_fin_seq, maybe beyond a hole */
 	uint8_t urg_in;	    /* rcv_up is valid and not yet passed */
 	uint8_t fin_lost;
-	uint8_t fin_alone;  /* our FIN left without data */
 	uint8_t app_closed; /* the last descriptor is gone */
 	uint8_t port_held;  /* ports_conn_hold() */
 	uint8_t active;	    /* opened by connect() */
@@ -247,26 +246,27 @@ struct tcb {
 	struct rte_mbuf *lost_hint;   /* everything before it is SACKed or lost, see sack.c */
 	struct rte_mbuf *rexmit_hint; /* nothing before it waits for its first retransmission */
 	struct tcp_sack_seen sack_seen[TCP_SACK_SEEN];
-	struct list rexq;   /* pkt_tx.node of retransmissions in flight, oldest first */
-	struct list relost; /* those that were lost again, next to be sent first */
+	struct list *rexq;   /* first of the ring of pkt_tx.node of retransmissions in flight, oldest first; NULL: none */
+	struct list *relost; /* the same of those that were lost again */
 
 	/* reordering, recovery, undo (recovery.c, frto.c) */
-	uint32_t reord_seen; /* times that a segment was late, not lost */
 	uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction; prior_ssthresh 0: it shall not be undone */
 	uint32_t undo_seq;   /* snd_una at that reduction */
 	int32_t undo_rexmit; /* retransmitted segments not yet reported as duplicates; -1: nothing was retransmitted */
 	uint32_t rexmit_ts;  /* timestamp of the first retransmission (RFC 3522); 0: none */
-	uint8_t undo_ok;     /* a reduction that may be undone */
-	uint8_t frto;	     /* F-RTO decides whether the timeout was spurious */
-	uint8_t hold;	     /* TCP_HOLD_* */
+	uint16_t reord_seen; /* times that a segment was late, not lost */
+	uint16_t undo_ok : 1; /* a reduction that may be undone */
+	uint16_t frto : 1;    /* F-RTO decides whether the timeout was spurious */
+	uint16_t hold : 2;    /* TCP_HOLD_* */
+	uint16_t fin_alone : 1; /* our FIN left without data */
 
 	/* RACK, TLP (rack.c, tlp.c) */
-	uint8_t reo_armed;	/* deadline[TCP_AT_REXMIT] is the reordering timer */
-	uint8_t rack_advanced;	/* something was delivered since losses were looked for */
+	uint16_t reo_armed : 1; /* deadline[TCP_AT_REXMIT] is the reordering timer */
+	uint16_t rack_advanced : 1; /* something was delivered since losses were looked for */
+	uint16_t reo_dsack : 1;	/* a D-SACK came since it was adapted */
+	uint16_t reo_persist : 5; /* recoveries before it falls back to one */
+	uint16_t tlp_out : 2;	/* TCP_TLP_* */
 	uint8_t reo_steps;	/* the reordering window is so many quarters of min_rtt_us */
-	uint8_t reo_persist;	/* recoveries before it falls back to one */
-	uint8_t reo_dsack;	/* a D-SACK came since it was adapted */
-	uint8_t tlp_out;	/* TCP_TLP_* */
 	uint8_t soft_err;	/* the last soft ICMP error, valid while snd_una is soft_err_una (icmp.c, timer.c) */
 	uint16_t ooo_runs;	/* out-of-order queue, see below */
 	uint32_t rack_end;	/* of the segment sent last among those delivered: its end, ... */
@@ -288,12 +288,12 @@ struct tcb {
 	uint32_t soft_err_una;
 	/* counters for tcp_info */
 	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
-	_Atomic uint32_t syn_qlen; /* listener [any stack]: SYN records that lead here */
+	uint32_t rto_ms;	/* time spent in runs of timeouts that are over */
 	uint64_t bytes_rexmit;
 	uint64_t limited_us[2]; /* by the peer's window, by our buffer: as busy_us (TCP_LIMITED_RWND, _SNDBUF) */
 	uint16_t total_rto, total_rto_runs; /* timeouts, and runs of them without progress */
-	uint32_t rto_ms;	/* time spent in such runs that are over */
 	/* listener [any stack] */
+	_Atomic uint32_t syn_qlen; /* SYN records that lead here */
 	_Atomic uint32_t tfo_qlen; /* of them with a connection (fastopen.c) */
 	_Atomic uint32_t syn_overflow_s; /* second, from 1, in which a cookie was last sent (syncookie.c); 0: never */
 } cache_aligned;
@@ -303,6 +303,6 @@ _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predi
 _Static_assert(offsetof(struct tcb, timer) == 192 && offsetof(struct tcb, cc) == 256 &&
 		       offsetof(struct tcb, route) == 320 && offsetof(struct tcb, cc_priv) == 384,
 	       "lines 2 to 5: all that a request and its reply touch");
-_Static_assert(sizeof(struct tcb) <= 960, "a connection costs about a kilobyte all told");
+_Static_assert(sizeof(struct tcb) <= 896, "a connection costs about a kilobyte all told");
 
 #endif

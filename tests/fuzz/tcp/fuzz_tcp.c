@@ -457,10 +457,10 @@ static void check(struct live *l)
 	    rexmit != t->rexmit_out)
 		abort();
 	/* the lists hold what is marked, no more */
-	list_for_each(n, &t->rexq)
+	ring_for_each(n, t->rexq)
 		if (!(container_of(n, struct pkt_tx, node)->flags & PKT_TX_REXMIT) || !again--)
 			abort();
-	list_for_each(n, &t->relost)
+	ring_for_each(n, t->relost)
 		if (!(container_of(n, struct pkt_tx, node)->flags & PKT_TX_RELOST) || !relost--)
 			abort();
 	if (again || relost)

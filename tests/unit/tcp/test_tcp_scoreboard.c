@@ -111,12 +111,12 @@ static void check_counters(struct tcb *t)
 		assert_int_equal(t->sacked_out, sacked);
 	assert_int_equal(t->lost_out, lost);
 	assert_int_equal(t->rexmit_out, rexmit);
-	list_for_each(n, &t->rexq)
+	ring_for_each(n, t->rexq)
 	{
 		assert_true(container_of(n, struct pkt_tx, node)->flags & PKT_TX_REXMIT);
 		assert_true(again-- > 0);
 	}
-	list_for_each(n, &t->relost)
+	ring_for_each(n, t->relost)
 	{
 		assert_true(container_of(n, struct pkt_tx, node)->flags & PKT_TX_RELOST);
 		assert_true(relost-- > 0);
