@@ -414,7 +414,7 @@ static void look_all(struct look *k, struct thread_rec *self)
 		struct thread_rec *t = slab_at(&gz->threads, i);
 
 		k->thread_gen[i] = atomic_load_explicit(&t->slab.gen, memory_order_acquire);
-		if (k->thread_gen[i] & 1 && !is_dead(t))
+		if (k->thread_gen[i] & 1) /* a dead one too: what it noted is its reference until reclaim.c has given it back */
 			look_thread(k, t);
 		if (atomic_load_explicit(&t->pid, memory_order_acquire))
 			k->thread_gen[i] = 0; /* somebody's */

@@ -442,30 +442,37 @@ static bool in_order(int swept)
 	return false;
 }
 
-/* Once a second: what dead clients held is given back. First the references, the locks and the places among waiters; a look later, when no command of
- * theirs can be under way any more and what they were in the middle of is put in order, the records with the buffers in them. Keeper. */
-static void boot_housekeeping(void)
+/* The look after: what they were in the middle of is put in order and their records, with the buffers in them, are given back. No command of theirs
+ * can be under way any more. Before anybody else is found dead: what that one holds is not given back yet. */
+static void bury_clients(struct thread_rec *self)
 {
-	struct thread_rec *self = thread_self();
-	bool news = false, quiet = stacks_have_caught_up(), swept = false;
+	bool quiet = stacks_have_caught_up(), swept = false;
 
-	if (!proc_reap_hook || !self)
-		return;
+	for (uint32_t i = 0; i < atomic_load(&gz->procs.fresh); i++) {
+		struct proc_rec *p = slab_at(&gz->procs, i);
+
+		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || p->looks < 2)
+			continue;
+		if (!swept)
+			quiet = quiet && in_order(sock_sweep(thread_is_dead, self));
+		swept = true;
+		if (quiet)
+			client_free(i);
+	}
+}
+
+/* Those that have died since the last look; their descriptors are closed. True: there are some. */
+static bool find_dead_clients(void)
+{
+	bool news = false;
+
 	for (uint32_t i = 0; i < atomic_load(&gz->procs.fresh); i++) {
 		struct proc_rec *p = slab_at(&gz->procs, i);
 		uint32_t pid = atomic_load_explicit(&p->pid, memory_order_acquire);
 		uint32_t parent = atomic_load_explicit(&p->parent, memory_order_acquire);
 
-		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || parent == 0 || pid == gz->home_pid)
+		if (!(atomic_load_explicit(&p->slab.gen, memory_order_acquire) & 1) || parent == 0 || pid == gz->home_pid || p->looks > 1)
 			continue;
-		if (p->looks > 1) {
-			if (!swept)
-				quiet = quiet && in_order(sock_sweep(thread_is_dead, self));
-			swept = true;
-			if (quiet)
-				client_free(i);
-			continue;
-		}
 		/* A record that was prepared and then belonged to nobody: its maker was killed before the fork. */
 		if (pid == 0 ? !client_is_dead(parent) : !client_is_gone(p, pid))
 			continue;
@@ -476,7 +483,18 @@ static void boot_housekeeping(void)
 		news = true;
 		proc_reap_hook(i);
 	}
-	if (!news)
+	return news;
+}
+
+/* Once a second: what dead clients held is given back. First the references, the locks and the places among waiters; a look later the rest. Keeper. */
+static void boot_housekeeping(void)
+{
+	struct thread_rec *self = thread_self();
+
+	if (!proc_reap_hook || !self)
+		return;
+	bury_clients(self);
+	if (!find_dead_clients())
 		return;
 	for (uint32_t i = 0; i < atomic_load(&gz->threads.fresh); i++) {
 		struct thread_rec *t = slab_at(&gz->threads, i);
