@@ -173,7 +173,7 @@ void gzsys_sysctls_reset(void)
 
 void gzsys_sysctls_of_kernel(void)
 {
-	char path[128], value[256], why[256];
+	char path[128], value[256], why[512];
 
 	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
 		FILE *f;

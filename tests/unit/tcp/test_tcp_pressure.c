@@ -91,7 +91,7 @@ static unsigned syn(uint16_t sport, struct seg *a)
 static struct sock *established(uint16_t sport, uint32_t *snd)
 {
 	struct sock *s;
-	struct seg a, ack = base(sport, TH_ACK);
+	struct seg a = { 0 }, ack = base(sport, TH_ACK);
 
 	assert_int_equal(syn(sport, &a), 1);
 	*snd = ack.ack = a.seq + 1;
