@@ -91,7 +91,7 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 }
 
 /* RFC 6298 §3, §4, once per round trip; Karn's rule: never from a retransmitted segment, unless timestamps tell (RFC 7323 §4.1). */
-static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t ack, uint32_t tsecr)
+static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t ack, uint32_t tsecr, bool simple)
 {
 	uint64_t rtt;
 
@@ -104,6 +104,8 @@ static force_inline void take_rtt(struct stack *st, struct tcb *t, struct tcp_ac
 	} else {
 		return;
 	}
+	if (!simple) /* RFC 6298 §5: a valid sample ends the back-off */
+		t->backoff = 0;
 	if (seq_ge(ack, t->rtt_seq)) {
 		tcp_rtt_sample(st, t, rtt);
 		t->rtt_seq = t->snd_nxt;
@@ -119,6 +121,7 @@ static void take_sack_rtt(struct stack *st, struct tcb *t, const struct tcp_ack 
 	uint64_t rtt = MAX(st->now_us - a->sack_sent_us, 1u);
 
 	t->min_rtt_us = (uint32_t)MIN(rtt, t->min_rtt_us ? t->min_rtt_us : UINT32_MAX);
+	t->backoff = 0;
 	if (seq_gt(t->sack_high, t->rtt_seq)) {
 		tcp_rtt_sample(st, t, rtt);
 		t->rtt_seq = t->snd_nxt;
@@ -132,15 +135,12 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 	a->acked_data = a->acked - (t->fin_sent && ack == t->snd_end + 1);
 	clean_queue(st, t, ack, a, simple);
 	t->snd_una = ack;
-	take_rtt(st, t, a, ack, tsecr);
-	if (unlikely(t->backoff && !t->persist))
+	take_rtt(st, t, a, ack, tsecr, simple);
+	/* the predicted path has nothing to do here: TCP_SLOW_LOSS is set after a timeout, and while the RTO is backed off */
+	if (!simple)
 		tcp_rto_run_over(st, t);
-	/* RFC 6298 §5.2, §5.3; §5.7: back-off ends with the first new acknowledgement */
-	if (unlikely(t->backoff)) {
-		t->backoff = 0;
-		t->rexmit_since_us = 0;
-	}
 	t->probes = 0;
+	/* RFC 6298 §5.2, §5.3 */
 	if (t->snd_nxt == ack)
 		tcp_deadline_clear(t, TCP_AT_REXMIT);
 	else if (simple)

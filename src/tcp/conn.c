@@ -161,10 +161,8 @@ void tcp_established(struct stack *st, struct tcb *t)
 	bool lost = syn_was_lost(st, t);
 
 	tcp_deadline_clear(t, TCP_AT_REXMIT);
-	if (unlikely(t->backoff))
-		tcp_rto_run_over(st, t);
+	tcp_rto_run_over(st, t);
 	t->backoff = 0;
-	t->rexmit_since_us = 0;
 	tcp_pmtu_init(st, t);
 	t->cwnd = tcp_initial_cwnd(st, t); /* RFC 6928 §2 */
 	/* RFC 6298 §5.7: without a sample be careful */

@@ -83,8 +83,7 @@ void tcp_clocks_stop(struct stack *st, struct tcb *t)
 	t->cwnd_limited = TCP_LIMITED_NOT;
 	if (t->sq_head)
 		t->busy_us += st->now_us;
-	if (t->backoff && !t->persist)
-		tcp_rto_run_over(st, t);
+	tcp_rto_run_over(st, t);
 }
 
 /* --- timeouts --- */
@@ -92,8 +91,9 @@ void tcp_clocks_stop(struct stack *st, struct tcb *t)
 void tcp_rto_counted(struct tcb *t)
 {
 	t->total_rto += t->total_rto < UINT16_MAX;
-	if (!t->backoff)
+	if (!t->rexmits)
 		t->total_rto_runs += t->total_rto_runs < UINT16_MAX;
+	t->rexmits += t->rexmits < 255;
 }
 
 /* Milliseconds since the first timeout of the run, which came an RTO after its timer was started. */
@@ -107,7 +107,10 @@ static uint32_t rto_run_ms(const struct stack *st, const struct tcb *t)
 
 void tcp_rto_run_over(struct stack *st, struct tcb *t)
 {
-	t->rto_ms += rto_run_ms(st, t);
+	if (t->rexmits)
+		t->rto_ms += rto_run_ms(st, t);
+	t->rexmits = 0;
+	t->rexmit_since_us = 0;
 }
 
 /* --- tcp_info --- */
@@ -195,7 +198,7 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	if (queue && tcp_in_flight(t) && (!t->sq_head || t->sq_head == t->sq_next))
 		c.unacked++;
 	out->tcpi_ca_state = t->ca_state & 7;
-	out->tcpi_retransmits = t->persist ? 0 : t->backoff;
+	out->tcpi_retransmits = t->rexmits;
 	out->tcpi_probes = probes(st, t, s);
 	out->tcpi_backoff = t->backoff;
 	out->tcpi_options = (uint8_t)((t->opts & TCP_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) | (t->opts & TCP_OPT_SACK ? TCPI_OPT_SACK : 0) |
@@ -255,5 +258,5 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	out->tcpi_rcv_wnd = t->rcv_adv - t->last_ack_sent;
 	out->tcpi_total_rto = t->total_rto;
 	out->tcpi_total_rto_recoveries = t->total_rto_runs;
-	out->tcpi_total_rto_time = t->rto_ms + (t->backoff && !t->persist ? rto_run_ms(st, t) : 0);
+	out->tcpi_total_rto_time = t->rto_ms + (t->rexmits ? rto_run_ms(st, t) : 0);
 }

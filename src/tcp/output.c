@@ -606,7 +606,7 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 		t->tlp_out = TCP_TLP_REPEAT;
 	t->tlp_end = t->snd_nxt;
 	st->mib.tcp_tlp_probe++;
-	tcp_rexmit_timer_restart(st, t, t->rto_us);
+	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
 }
 
 /* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must (RFC 9293 §3.8.6.1), or the ceiling

@@ -244,7 +244,7 @@ void tcp_pmtu_on_rto(struct stack *st, struct tcb *t)
 	t->mtu_probe = 0;
 	if (t->route.pmtu_watch)
 		tcp_pmtu_watch(st, t);
-	if (!c->mtu_probing || st->now_us - t->rexmit_since_us < t->rto_us + BLACK_HOLE_US || t->backoff == 0)
+	if (!c->mtu_probing || st->now_us - t->rexmit_since_us < t->rto_us + BLACK_HOLE_US || t->rexmits == 0)
 		return;
 	if (!t->mtu_low) {
 		low = mtu_of(t, c->base_mss);

@@ -19,7 +19,8 @@
 
 void tcp_slow_loss_update(struct tcb *t)
 {
-	if (t->ca_state != TCP_CA_OPEN || t->sacked_out || t->lost_out || t->dupacks || t->fin_lost || t->tlp_out || t->rexmit_out) {
+	if (t->ca_state != TCP_CA_OPEN || t->sacked_out || t->lost_out || t->dupacks || t->fin_lost || t->tlp_out || t->rexmit_out ||
+	    t->backoff) {
 		t->slow |= TCP_SLOW_LOSS;
 	} else if ((t->slow & TCP_SLOW_LOSS) || t->lost_hint) {
 		t->slow &= ~TCP_SLOW_LOSS;
@@ -203,10 +204,7 @@ static bool undo_loss(struct stack *st, struct tcb *t, const struct tcp_ack *a, 
 	if (!by_frto && !may_undo(t, a))
 		return false;
 	undo(st, t, true);
-	if (t->backoff)
-		tcp_rto_run_over(st, t);
-	t->backoff = 0;
-	t->rexmit_since_us = 0;
+	tcp_rto_run_over(st, t);
 	st->mib.tcp_spurious_rto++;
 	if (keep_until_more(t))
 		return true;
@@ -383,7 +381,7 @@ bool tcp_recovery_reneged(struct stack *st, struct tcb *t)
 
 void tcp_recovery_on_rto(struct stack *st, struct tcb *t)
 {
-	bool repeated = t->backoff > 0, fresh = t->ca_state < TCP_CA_RECOVERY;
+	bool repeated = t->rexmits > 0, fresh = t->ca_state < TCP_CA_RECOVERY;
 
 	/* SACK information is kept (RFC 6675 §5.1); a SACKed segment at the left edge means that the peer reneged (RFC 2018 §8) */
 	if (!(t->opts & TCP_OPT_SACK))

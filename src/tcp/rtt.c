@@ -30,8 +30,8 @@ void tcp_rtt_sample(struct stack *st, struct tcb *t, uint64_t rtt_us)
 		if (t->srtt_us == 0)
 			t->srtt_us = 1;
 	}
-	rto = (uint64_t)t->srtt_us + MAX(RTO_GRANULARITY_US, 4 * (uint64_t)t->rttvar_us);
-	rto = MAX(rto, t->rto_min_us);
+	/* the floor is one of the variance's part, as Linux's: on a long steady path 4 RTTVAR would leave nothing for one late ACK */
+	rto = (uint64_t)t->srtt_us + MAX(MAX(RTO_GRANULARITY_US, t->rto_min_us), 4 * (uint64_t)t->rttvar_us);
 	t->rto_us = (uint32_t)MIN(rto, TCP_RTO_MAX_US);
 	tcp_pto_update(t);
 }
@@ -45,7 +45,7 @@ void tcp_pto_update(struct tcb *t)
 	t->pto_us = t->opts & TCP_OPT_SACK ? (uint32_t)MIN(pto, t->rto_us) : t->rto_us;
 }
 
-/* §5.5: doubled per timeout, up to the maximum of §2.5 */
+/* §5.5, and until there is a sample again: doubled per timeout, up to the maximum of §2.5 */
 uint32_t tcp_rto_backed_off(const struct tcb *t)
 {
 	uint64_t rto = (uint64_t)t->rto_us << MIN(t->backoff, 16);

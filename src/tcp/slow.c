@@ -122,6 +122,7 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		tcp_set_state(t, TCPS_SYN_RECEIVED);
 		t->syn_retrans = 0;
 		t->backoff = 0;
+		t->rexmits = 0;
 		tcp_mark_output(st, t, TCP_OUT_SYN);
 	}
 	/* text on a bare SYN comes again */

@@ -166,7 +166,7 @@ struct tcb {
 	uint32_t srtt_us, min_rtt_us;
 	uint32_t max_snd_wnd;
 	uint32_t snd_sml;   /* end of the last small segment sent (Minshall) */
-	uint8_t backoff;    /* doublings of the RTO, or of the persist interval */
+	uint8_t backoff;    /* doublings of the RTO, until an RTT sample; or of the persist interval */
 	uint8_t persist;    /* deadline[TCP_AT_REXMIT] is the persist timer */
 	uint8_t fin_queued; /* FIN follows snd_end */
 	uint8_t fin_sent;
@@ -214,7 +214,7 @@ struct tcb {
 	uint16_t mss_peer;	/* peer's MSS option */
 	uint64_t pacing_rate;	/* bytes per second; 0: unknown yet */
 	uint64_t pace_next_ns;	/* the next frame leaves no earlier */
-	uint64_t rexmit_since_us; /* first timeout of the present run, only while backoff > 0 or in the handshake; 0: none */
+	uint64_t rexmit_since_us; /* first timeout of the present run, only while rexmits > 0, or probes of the window; 0: none */
 
 	uint64_t drs_read;
 	uint64_t busy_us; /* time with data queued or in flight; while there is, less the time when it began (info.c) */
@@ -287,7 +287,9 @@ struct tcb {
 
 	uint32_t soft_err_una;
 	/* counters for tcp_info */
-	uint32_t total_rexmit, ooo_in, dsack_in, syn_retrans;
+	uint32_t total_rexmit, ooo_in, dsack_in;
+	uint16_t syn_retrans;
+	uint8_t rexmits; /* timeouts since SND.UNA last moved */
 	uint32_t rto_ms;	/* time spent in runs of timeouts that are over */
 	uint64_t bytes_rexmit;
 	uint64_t limited_us[2]; /* by the peer's window, by our buffer: as busy_us (TCP_LIMITED_RWND, _SNDBUF) */

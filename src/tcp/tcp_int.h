@@ -334,7 +334,7 @@ static force_inline void tcp_busy_begins(struct stack *st, struct tcb *t, struct
 void tcp_limited_changed(struct stack *st, struct tcb *t, uint8_t from, uint8_t to);
 /* The connection ends. */
 void tcp_clocks_stop(struct stack *st, struct tcb *t);
-/* The retransmission timer fired; and something was acknowledged after it had. */
+/* The retransmission timer fired; and something was acknowledged, after it had or not. */
 void tcp_rto_counted(struct tcb *t);
 void tcp_rto_run_over(struct stack *st, struct tcb *t);
 

@@ -10,13 +10,13 @@
 #include "tcp/tcp_int.h"
 
 /* true: the connection is over (the TCB is no longer ours) */
-static bool gave_up(struct stack *st, struct tcb *t, uint64_t limit_us, int err)
+static bool gave_up(struct stack *st, struct tcb *t, unsigned tries, uint64_t limit_us, int err)
 {
 	uint64_t user_us = (uint64_t)sock_of_tcb(t)->opt.user_timeout_ms * 1000;
 
 	if (user_us)
 		limit_us = user_us;
-	else if (t->backoff < TCP_R1_REXMITS)
+	else if (tries < TCP_R1_REXMITS)
 		/* RFC 1122 §4.2.3.5: R2 is beyond R1, and R1 at least three retransmissions at the current RTO, however long that is */
 		return false;
 	if (st->now_us - t->rexmit_since_us < limit_us)
@@ -62,7 +62,7 @@ static bool on_persist(struct stack *st, struct tcb *t)
 	}
 	if (!t->rexmit_since_us)
 		t->rexmit_since_us = st->now_us;
-	else if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
+	else if (gave_up(st, t, t->backoff, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
 		return true;
 	/* An orphan whose peer answers but never opens its window: data of nobody must not stay for ever (RFC 1122 §4.2.3.4 speaks of
 	 * connections that somebody waits for; Linux: back-off at its end and its 8 retries) */
@@ -74,6 +74,7 @@ static bool on_persist(struct stack *st, struct tcb *t)
 	}
 	if (t->backoff < 16)
 		t->backoff++;
+	tcp_slow_loss_update(t);
 	st->mib.tcp_persist_probe++;
 	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
 	if (seq_gt(t->snd_una + t->snd_wnd, t->snd_nxt))
@@ -107,7 +108,7 @@ static bool on_rexmit(struct stack *st, struct tcb *t)
 		/* R2 counts the present run of timeouts: from when this timer was started, which was the last progress. When something was
 		 * last sent says nothing: a long recovery may have moved SND.UNA by retransmissions alone. */
 		t->rexmit_since_us = st->now_us - MIN(tcp_rto_backed_off(t), st->now_us - 1);
-	if (gave_up(st, t, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
+	if (gave_up(st, t, t->rexmits, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
 		return true;
 	tcp_pmtu_on_rto(st, t);
 	tcp_recovery_on_rto(st, t);

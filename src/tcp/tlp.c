@@ -9,7 +9,7 @@
 bool tcp_tlp_allowed(const struct tcb *t)
 {
 	return (t->opts & TCP_OPT_SACK) && (t->ca_state == TCP_CA_OPEN || t->ca_state == TCP_CA_REDUCED) && !t->tlp_out &&
-	       t->state >= TCPS_ESTABLISHED && !t->backoff;
+	       t->state >= TCPS_ESTABLISHED && !t->rexmits;
 }
 
 /* Time until something must happen for what is in flight, when marks of the scoreboard or a state other than OPEN are around. */

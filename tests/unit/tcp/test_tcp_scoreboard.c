@@ -426,7 +426,7 @@ static void a_timeout_spares_what_left_just_now(void **state)
 	check_counters(t);
 	/* what was young is lost with the next one */
 	st->now_us += 600000;
-	t->backoff = 1;
+	t->rexmits = 1;
 	tcp_recovery_on_rto(st, t);
 	assert_int_equal(t->lost_out, t->snd_nxt - t->snd_una);
 	check_counters(t);
