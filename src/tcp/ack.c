@@ -174,10 +174,11 @@ static cold_path void tell_rate(struct stack *st, struct tcb *t, struct tcp_ack 
 		tcp_sndbuf_tune(st, t);
 }
 
-/* delivered: bytes that this ACK says have arrived. was, now: the state before and after; the ACK that ends a recovery sets cwnd, no growth on top (RFC 5681 §3.2 step
- * 6). A path that reorders much would not grow in DISORDER, where it is nearly always: there what is SACKed counts too. */
-static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t delivered, uint8_t was,
-				    uint8_t now)
+/* delivered: bytes that this ACK says have arrived. now: the state behind it. fell: a reduction was under way and was not undone: the ACK that ends it
+ * sets cwnd, no growth on top (RFC 5681 §3.2 step 6). A path that reorders much would not grow in DISORDER, where it is nearly always: there what is
+ * SACKed counts too. */
+static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_ack *a, uint32_t delivered, uint8_t now,
+				    bool fell)
 {
 	uint32_t rtt = a->rs.rtt_us;
 
@@ -189,8 +190,7 @@ static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_
 	if (unlikely(now == TCP_CA_RECOVERY || now == TCP_CA_REDUCED)) {
 		if (!t->cc->owns_cwnd)
 			tcp_prr_on_ack(t, delivered, t->lost_bytes - a->prior_lost, a->acked);
-	} else if ((a->acked_data || (unlikely(t->reordering > 3) && delivered)) && was != TCP_CA_RECOVERY &&
-		   was != TCP_CA_REDUCED && cwnd_was_limit(t, a)) {
+	} else if ((a->acked_data || (unlikely(t->reordering > 3) && delivered)) && !fell && cwnd_was_limit(t, a)) {
 		if (likely(t->cc->on_ack != NULL))
 			t->cc->on_ack(st, t, delivered, &a->rs);
 		tcp_sndbuf_tune(st, t);
@@ -212,7 +212,7 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 	a.prior_delivered = t->delivered;
 	a.prior_lost = t->lost_bytes;
 	advance(st, t, ack, &a, tsecr, true);
-	congestion(st, t, &a, a.acked_data, TCP_CA_OPEN, TCP_CA_OPEN);
+	congestion(st, t, &a, a.acked_data, TCP_CA_OPEN, false);
 	if (t->sq_next)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 }
@@ -260,7 +260,8 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	bool probe = tcp_tlp_allowed(t);
 	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
 	uint32_t old_wnd = t->snd_wnd;
-	uint8_t was = t->ca_state, reo = t->reo_armed;
+	uint8_t reo = t->reo_armed;
+	bool fell = t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED, undoable = t->undo_ok;
 
 	a.prior_high = t->sacked_out ? t->sack_high : t->snd_una;
 	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
@@ -321,13 +322,15 @@ sacks:
 	}
 	if (a.acked || a.sacked || a.dup || a.dsack || a.ece)
 		tcp_recovery_on_ack(st, t, &a);
+	if (undoable && !t->undo_ok)
+		fell = false;
 	if (unlikely(a.ece)) {
 		/* as Linux counts: ECE stands for all that this ACK delivered, which for DCTCP's receivers is exact */
 		a.rs.ece = true;
 		a.rs.delivered_ce = (uint32_t)(t->delivered - a.prior_delivered);
 		t->delivered_ce += a.rs.delivered_ce;
 	}
-	congestion(st, t, &a, (uint32_t)(t->delivered - a.prior_delivered), was, t->ca_state);
+	congestion(st, t, &a, (uint32_t)(t->delivered - a.prior_delivered), t->ca_state, fell);
 	tcp_slow_loss_update(t);
 	settle_timer(st, t, &a, reo, probe);
 	if (t->sq_next || t->lost_out || t->fin_lost)

@@ -109,7 +109,7 @@ static void cubic_on_ack(struct stack *st, struct tcb *t, uint32_t acked, const 
 static uint32_t cubic_ssthresh(struct stack *st, struct tcb *t)
 {
 	struct cubic *p = priv(t);
-	double cwnd = t->cwnd, flight = t->snd_nxt - t->snd_una, ssthresh;
+	double cwnd = t->cwnd;
 
 	(void)st;
 	p->epoch_us = 0;
@@ -118,9 +118,9 @@ static uint32_t cubic_ssthresh(struct stack *st, struct tcb *t)
 	p->cwnd_prior = t->cwnd;
 	/* §4.7 fast convergence: a window that shrinks from loss to loss leaves room for newcomers */
 	p->w_max = cwnd < p->w_max ? cwnd * (1.0 + CUBIC_BETA) / 2.0 : cwnd;
-	/* §4.6, on the data in flight, lest a window that was never filled pass for the path's */
-	ssthresh = MIN(flight, cwnd) * CUBIC_BETA;
-	return (uint32_t)MAX(ssthresh, (double)TCP_CWND_MIN_SEGS * t->mss);
+	/* §4.6 allows cwnd in place of the data in flight if it does not grow unless it is what limits the sender (ack.c), as Linux: of what is in flight the ACK
+	 * that tells has taken its part already, all of it behind a loss probe */
+	return (uint32_t)MAX(cwnd * CUBIC_BETA, (double)TCP_CWND_MIN_SEGS * t->mss);
 }
 
 static void cubic_on_undo(struct stack *st, struct tcb *t)

@@ -263,6 +263,8 @@ static void dsack(struct stack *st, struct tcb *t, const struct tcp_sack_block *
 	if (++t->dsack_in > t->total_rexmit)
 		return;
 	a->dsack = true;
+	/* a repetition that was not needed has arrived as well */
+	t->delivered += MIN(b->end - b->start, (uint32_t)t->mss);
 	a->dsack_start = b->start;
 	a->dsack_end = b->end;
 }
