@@ -329,7 +329,8 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 	struct rte_mbuf *m;
 
 	while ((m = tcp_scoreboard_next_rexmit(t))) {
-		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), total;
+		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit = t->mss, total;
+		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, seq);
 		struct rte_mbuf *f, *first = m;
 		unsigned count;
 
@@ -337,13 +338,15 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 			t->cwnd_limited = TCP_LIMITED_CWND;
 			return;
 		}
-		/* a window that shrank holds back all but the first */
-		if (seq_ge(seq, t->snd_una + t->snd_wnd) && seq != t->snd_una)
+		/* a window that shrank holds back all but the first, and cuts it while there is some of it */
+		if (wnd <= 0 && seq != t->snd_una)
 			return;
+		if (wnd > 0)
+			limit = MIN(limit, (uint32_t)wnd);
 		if (!force && !tcp_pace_may_send(st, t))
 			return;
 		force = false;
-		total = gather(st, t, m, t->mss, UINT32_MAX, true, &count);
+		total = gather(st, t, m, limit, UINT32_MAX, true, &count);
 		if (!total)
 			return;
 		f = frame_of(st, m, count, total);
@@ -588,18 +591,22 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 		unsigned count;
 		uint32_t len;
 		struct rte_mbuf *m = last_segment(st, t, &count, &len), *f;
+		uint32_t seq = m ? tcp_mbuf_seq(m) : 0;
+		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, seq);
 
-		/* a window that shrank holds it back */
-		if (!m || (seq_ge(tcp_mbuf_seq(m), t->snd_una + t->snd_wnd) && tcp_mbuf_seq(m) != t->snd_una))
+		/* a window that shrank holds it back, or cuts it */
+		if (!m || (wnd <= 0 && seq != t->snd_una))
 			return;
-		f = frame_of(st, m, count, len);
+		if (wnd > 0 && (uint32_t)wnd < len)
+			len = gather(st, t, m, (uint32_t)wnd, UINT32_MAX, false, &count);
+		f = len ? frame_of(st, m, count, len) : NULL;
 		if (!f)
 			return;
 		for (unsigned i = 0; i < count; i++, m = tcp_sendq_next(m)) {
 			note_repeated(st, t, m, i == 0);
 			pkt_tx(m)->flags |= PKT_TX_EVER_REXMIT;
 		}
-		emit_repeated(st, t, f, tcp_snd_data_nxt(t) - len, len);
+		emit_repeated(st, t, f, seq, len);
 		repeated = true;
 	}
 	if (repeated)

@@ -50,7 +50,7 @@ void tcp_rack_adapt(struct tcb *t, const struct tcp_ack *a)
 static uint32_t reo_wnd_us(const struct tcb *t)
 {
 	if (!t->reord_seen) {
-		/* no reordering so far: eager in recovery, and to begin one by the old threshold (in bytes, as small segments count by ACKs) */
+		/* no reordering so far: eager in recovery, and to begin one by the old threshold (in bytes, and small segments since SND.UNA moved) */
 		if (t->ca_state >= TCP_CA_RECOVERY || t->sacked_out > (uint32_t)(t->reordering - 1) * t->mss ||
 		    t->dupacks >= t->reordering)
 			return 0;

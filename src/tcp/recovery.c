@@ -306,8 +306,8 @@ void tcp_recovery_on_ack(struct stack *st, struct tcb *t, struct tcp_ack *a)
 	t->hold = 0;
 	if (a->acked)
 		t->dupacks = 0;
-	else if (a->dup || a->sacked)
-		t->dupacks++;
+	else if (a->dup || a->sacked) /* merged ACKs and SACKs tell of several at once */
+		t->dupacks = (uint16_t)MIN(t->dupacks + MAX(a->sacked_segs, 1u), UINT16_MAX);
 	if (!(t->opts & TCP_OPT_SACK) && a->acked && t->sacked_out)
 		uncount_dups(t, a);
 	if (unlikely(a->reordered) && (t->ca_state != TCP_CA_LOSS || t->undo_ok))

@@ -160,6 +160,7 @@ static void mark_sacked(struct stack *st, struct tcb *t, struct rte_mbuf *m, str
 	x->flags = (uint8_t)((x->flags & ~(PKT_TX_LOST | PKT_TX_REXMIT | PKT_TX_RELOST)) | PKT_TX_SACKED);
 	t->sacked_out += len;
 	a->sacked += len;
+	a->sacked_segs += (len + (x->flags & PKT_TX_HEAD ? t->mss - 1u : 0)) / t->mss;
 	t->delivered += len;
 }
 
@@ -324,6 +325,7 @@ void tcp_scoreboard_lost_since(struct tcb *t, uint64_t since_us)
 		ring_del(&t->rexq, n);
 		x->flags &= (uint8_t)~PKT_TX_REXMIT;
 		t->rexmit_out -= pkt_meta(m)->len;
+		t->lost_bytes += pkt_meta(m)->len;
 	}
 	for (struct rte_mbuf *m = t->sq_head; m && m != t->sq_next; m = tcp_sendq_next(m)) {
 		struct pkt_tx *x = pkt_tx(m);
@@ -332,7 +334,6 @@ void tcp_scoreboard_lost_since(struct tcb *t, uint64_t since_us)
 		if (!(x->flags & (PKT_TX_SACKED | PKT_TX_LOST)) && (pkt_meta(m)->time_us <= since_us || m == t->sq_head)) {
 			x->flags |= PKT_TX_LOST;
 			t->lost_out += pkt_meta(m)->len;
-			t->lost_bytes += pkt_meta(m)->len;
 			t->lost_bytes += pkt_meta(m)->len;
 		}
 	}

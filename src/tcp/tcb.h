@@ -179,7 +179,7 @@ struct tcb {
 	uint8_t dsack_pending;
 	uint8_t paced;	 /* pace.c has a say before each frame */
 	uint16_t mss_offered; /* our MSS option */
-	uint16_t dupacks;
+	uint16_t dupacks; /* since SND.UNA moved; with SACK segments */
 
 	/* --- line 4: congestion control and rate samples --- */
 	const struct tcp_cc_ops *cc;

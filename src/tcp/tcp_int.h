@@ -108,7 +108,8 @@ struct tcp_seg {
 struct tcp_ack {
 	uint32_t acked;	     /* bytes of sequence space, FIN included */
 	uint32_t acked_data; /* bytes of data */
-	uint32_t sacked;     /* bytes newly SACKed */
+	uint32_t sacked;     /* bytes newly SACKed ... */
+	uint32_t sacked_segs; /* ... and segments, as sent */
 	uint32_t prior_una, prior_pipe;
 	uint64_t prior_delivered;
 	uint32_t prior_lost; /* tcb->lost_bytes */
@@ -320,6 +321,7 @@ void tcp_reass_drain(struct stack *st, struct tcb *t);
 void tcp_reass_purge(struct tcb *t);
 /* Half of what waits, the far end first. */
 void tcp_reass_prune(struct stack *st, struct tcb *t);
+void tcp_reass_fin(struct tcb *t);
 void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end);
 void tcp_rcv_sack_trim(struct tcb *t);
 
