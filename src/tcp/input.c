@@ -3,6 +3,8 @@
  */
 #include "tcp/tcp_int.h"
 
+#define FIN_ACK_US 1000u
+
 struct tcb *tcp_find(struct stack *st, const struct ip_addr *laddr, const struct ip_addr *raddr, uint16_t lport_be,
 		     uint16_t rport_be, uint32_t hash)
 {
@@ -60,6 +62,18 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len)
 {
 	ack_policy(st, t, len);
+}
+
+/* A FIN came in order, and ours may answer: it waits like data, or a moment where there never was any (Linux). */
+void tcp_fin_arrived(struct stack *st, struct tcb *t)
+{
+	t->pingpong = 1;
+	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss)
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+	else if (!t->data_segs_in)
+		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + FIN_ACK_US);
+	else if (t->deadline[TCP_AT_DELACK] == TCP_NEVER)
+		ack_later(st, t);
 }
 
 /* What the device or gro.c joined counts as the segments that came; one is counted. */

@@ -268,6 +268,8 @@ void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end)
 	struct tcp_sack_block keep[4];
 	unsigned n = 0;
 
+	/* a FIN has its place in the sequence space too */
+	end += t->rcv_fin && end == t->rcv_fin_seq;
 	for (unsigned i = 0; i < t->rcv_sack_n; i++) {
 		const struct tcp_sack_block *b = &t->rcv_sack[i];
 
@@ -278,6 +280,17 @@ void tcp_rcv_sack_new(struct tcb *t, uint32_t start, uint32_t end)
 	t->rcv_sack[0].end = end;
 	memcpy(&t->rcv_sack[1], keep, n * sizeof(keep[0]));
 	t->rcv_sack_n = (uint8_t)(n + 1);
+}
+
+/* A FIN alone, at rcv_fin_seq beyond a hole. */
+void tcp_reass_fin(struct tcb *t)
+{
+	uint32_t start = t->rcv_fin_seq;
+
+	for (struct rte_mbuf *m = t->ooo_head; m; m = run_of(m)->next_run)
+		if (run_of(m)->end == t->rcv_fin_seq)
+			start = run_of(m)->seq;
+	tcp_rcv_sack_new(t, start, t->rcv_fin_seq);
 }
 
 /* What rcv_nxt has passed is acknowledged by the ACK field. */

@@ -156,12 +156,28 @@ static bool acceptable(const struct tcb *t, const struct tcp_seg *g)
 	return seq_ge(tcp_seg_end(g), t->last_ack_sent) && seq_le(g->seq, seq_max(t->rcv_adv, t->rcv_nxt));
 }
 
+/* A peer that has sent more than arrived resets at its SND.NXT, which is where the highest SACK block ends (Linux). */
+static bool at_sacked_edge(const struct tcb *t, uint32_t seq)
+{
+	uint32_t edge = t->rcv_nxt;
+
+	for (unsigned i = 0; i < t->rcv_sack_n; i++)
+		edge = seq_max(edge, t->rcv_sack[i].end);
+	return seq == edge;
+}
+
+/* The number of the FIN that was taken: some reset so behind it, macOS for one (Linux believes it as well). */
+static bool is_number_of_fin(const struct tcb *t, uint32_t seq)
+{
+	return seq == t->rcv_nxt - 1 && (t->state == TCPS_CLOSE_WAIT || t->state == TCPS_LAST_ACK || t->state == TCPS_CLOSING);
+}
+
 /* RFC 5961 §3.2. true: the segment is done with. */
 static bool rst_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 {
 	int err;
 
-	if (g->seq != t->rcv_nxt) {
+	if (g->seq != t->rcv_nxt && !at_sacked_edge(t, g->seq) && !is_number_of_fin(t, g->seq)) {
 		if (seq_in(g->seq, t->rcv_nxt, seq_max(t->rcv_adv, t->rcv_nxt + 1)))
 			tcp_challenge_ack(st, t);
 		drop_seg(st, g, DROP_TCP_RST_INVALID);
@@ -250,18 +266,21 @@ static void fin_acked(struct stack *st, struct tcb *t)
 static bool fin_input(struct stack *st, struct tcb *t)
 {
 	t->rcv_nxt++;
-	tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+	tcp_rcv_sack_trim(t);
 	sock_up_eof(st, sock_of_tcb(t));
 	switch (t->state) {
 	case TCPS_SYN_RECEIVED:
 	case TCPS_ESTABLISHED:
 		tcp_set_state(t, TCPS_CLOSE_WAIT);
+		tcp_fin_arrived(st, t);
 		return false;
 	case TCPS_FIN_WAIT_1:
 		/* our FIN is not acknowledged yet, else the state were FIN_WAIT_2 */
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 		tcp_set_state(t, TCPS_CLOSING);
 		return false;
 	case TCPS_FIN_WAIT_2:
+		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 		tcp_tw_enter(st, t);
 		return true;
 	default:
@@ -316,6 +335,27 @@ static bool data_after_close(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	return true;
 }
 
+/* It is taken when all before it is here. */
+static void note_fin(struct stack *st, struct tcb *t, const struct tcp_seg *g)
+{
+	uint32_t seq = g->seq + g->len;
+
+	if (!t->rcv_fin) {
+		t->rcv_fin = 1;
+		t->rcv_fin_seq = seq;
+		t->slow |= TCP_SLOW_OOO;
+	} else if (!g->len && seq == t->rcv_fin_seq) {
+		t->dsack.start = seq;
+		t->dsack.end = seq + 1;
+		t->dsack_pending = 1;
+	}
+	if (g->seq == t->rcv_nxt)
+		return;
+	if (!g->len)
+		tcp_reass_fin(t);
+	tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+}
+
 static bool receives_text(const struct tcb *t)
 {
 	return t->state == TCPS_ESTABLISHED || t->state == TCPS_FIN_WAIT_1 || t->state == TCPS_FIN_WAIT_2;
@@ -349,7 +389,10 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	}
 	if (unlikely(!acceptable(t, g))) {
 		if (g->flags & TCP_RST) {
-			drop_seg(st, g, DROP_TCP_RST_INVALID);
+			if (is_number_of_fin(t, g->seq))
+				rst_input(st, t, g);
+			else
+				drop_seg(st, g, DROP_TCP_RST_INVALID);
 			return;
 		}
 		/* a SYN here is challenged like any (RFC 5961 §4.2) */
@@ -440,12 +483,8 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		if (receives_text(t)) {
 			if (unlikely(data_after_close(st, t, g)))
 				return;
-			if ((g->flags & TCP_FIN) && !t->rcv_fin) {
-				t->rcv_fin = 1;
-				t->rcv_fin_seq = g->seq + g->len;
-				t->slow |= TCP_SLOW_OOO;
-				tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
-			}
+			if (g->flags & TCP_FIN)
+				note_fin(st, t, g);
 			if (text_input(st, t, g)) {
 				if (g->m)
 					rte_pktmbuf_free(g->m);
