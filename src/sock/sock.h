@@ -61,6 +61,7 @@ struct sock_opts {
 	uint16_t keep_cnt;
 	uint16_t udp_segment; /* UDP_SEGMENT: a send is cut into datagrams of so many bytes; 0: not */
 	uint8_t udp_gro;      /* UDP_GRO: a receive may return several datagrams of one size */
+	uint8_t inq;	      /* TCP_INQ: recvmsg() says what is left */
 	uint32_t keep_idle_s, keep_intvl_s;
 	uint32_t linger_s;
 	uint32_t user_timeout_ms;

@@ -325,7 +325,7 @@ ssize_t dgram_send(struct sock *s, const struct msghdr *msg, size_t n, int flags
 
 /* --- receiving --- */
 
-static void put_cmsg(struct msghdr *msg, size_t room, int level, int type, const void *data, size_t bytes)
+void sock_put_cmsg(struct msghdr *msg, size_t room, int level, int type, const void *data, size_t bytes)
 {
 	char *at = (char *)msg->msg_control + msg->msg_controllen;
 	size_t left = room - msg->msg_controllen, len = CMSG_LEN(bytes);
@@ -360,11 +360,11 @@ static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf
 		if (s->opt.timestamp == 2) {
 			struct timespec ts = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
 
-			put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMPNS, &ts, sizeof(ts));
+			sock_put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMPNS, &ts, sizeof(ts));
 		} else {
 			struct timeval tv = { .tv_sec = (time_t)(ns / 1000000000u), .tv_usec = (long)(ns % 1000000000u / 1000) };
 
-			put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMP, &tv, sizeof(tv));
+			sock_put_cmsg(msg, room, SOL_SOCKET, SCM_TIMESTAMP, &tv, sizeof(tv));
 		}
 	}
 	if (s->opt.pktinfo && s->family == AF_INET) {
@@ -372,26 +372,26 @@ static void recv_cmsgs(const struct sock *s, struct msghdr *msg, struct rte_mbuf
 					 .ipi_spec_dst.s_addr = sock_stack(s)->ip4.addr_be,
 					 .ipi_addr.s_addr = info->local_be };
 
-		put_cmsg(msg, room, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+		sock_put_cmsg(msg, room, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
 	} else if (s->opt.pktinfo) {
 		struct ip_addr a = ip_addr_v4(info->local_be);
 		struct in6_pktinfo pi = { .ipi6_ifindex = info->ifindex };
 
 		memcpy(&pi.ipi6_addr, a.b, 16);
-		put_cmsg(msg, room, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+		sock_put_cmsg(msg, room, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
 	}
 	if (s->opt.recvttl) {
 		int ttl = info->ttl;
 
-		put_cmsg(msg, room, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+		sock_put_cmsg(msg, room, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
 	}
 	if (s->opt.recvtos) {
 		uint8_t tos = info->tos;
 
-		put_cmsg(msg, room, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+		sock_put_cmsg(msg, room, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 	}
 	if (gro)
-		put_cmsg(msg, room, IPPROTO_UDP, UDP_GRO, &gro, sizeof(gro));
+		sock_put_cmsg(msg, room, IPPROTO_UDP, UDP_GRO, &gro, sizeof(gro));
 }
 
 static void dgram_copy(const struct msghdr *msg, struct rte_mbuf *m, size_t n)
@@ -638,7 +638,7 @@ ssize_t dgram_recv_error(struct sock *s, struct msghdr *msg, size_t n, struct th
 		told.offender.sin_addr.s_addr = e.offender_be;
 	}
 	msg->msg_controllen = 0;
-	put_cmsg(msg, room, IPPROTO_IP, IP_RECVERR, &told, sizeof(told));
+	sock_put_cmsg(msg, room, IPPROTO_IP, IP_RECVERR, &told, sizeof(told));
 	buf_put(m, self);
 	return (ssize_t)MIN(len, n);
 }

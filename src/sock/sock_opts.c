@@ -832,6 +832,7 @@ static const struct option options[] = {
 	FN(L_TCP, TCP_QUICKACK, set_quickack, get_quickack, OPT_STREAM | OPT_ENGINE),
 	FN(L_TCP, TCP_CONGESTION, set_congestion, get_congestion, OPT_STREAM | OPT_ENGINE),
 	RANGE(L_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, INT_MAX, OPT_STREAM | OPT_ENGINE),
+	{ .level_index = L_TCP, .name = TCP_INQ, FIELD(inq), .flags = OPT_STREAM, .min = 0, .max = 1 },
 	FN_FIELD(L_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, set_notsent_lowat, OPT_STREAM | OPT_ENGINE),
 
 	RANGE(L_UDP, UDP_SEGMENT, udp_segment, 0, UINT16_MAX, OPT_ANYTIME),

@@ -8,6 +8,8 @@
 #include "stack/idle.h"
 
 #include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 
 /* The window is reopened when this much was read since the stack last looked, at most. */
 #define READ_CREDIT_MAX 65536u
@@ -415,6 +417,16 @@ ssize_t sock_recv(struct sock *s, void *buf, size_t n, int flags, struct thread_
 	return stream_recv(s, &iov, n, flags, self);
 }
 
+/* tcp(7), TCP_INQ: what can be read without waiting; 1 at the end of the stream, so that 0 means to wait. */
+static cold_path void put_inq(const struct sock *s, struct msghdr *msg, size_t room)
+{
+	int left = (int)MIN(sock_rx_bytes(s), (uint64_t)INT_MAX);
+
+	if (!left && sock_status(s) & SOCK_RCV_EOF)
+		left = 1;
+	sock_put_cmsg(msg, room, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof(left));
+}
+
 ssize_t sock_recvmsg(struct sock *s, struct msghdr *msg, int flags, int kernel_fd, struct thread_rec *self)
 {
 	size_t n = 0;
@@ -433,9 +445,13 @@ ssize_t sock_recvmsg(struct sock *s, struct msghdr *msg, int flags, int kernel_f
 		return dgram_recv(s, msg, n, flags, kernel_fd, self);
 	r = stream_recv(s, msg->msg_iov, n, flags, self);
 	if (r >= 0) {
+		size_t room = msg->msg_controllen;
+
 		msg->msg_namelen = 0;
 		msg->msg_controllen = 0;
 		msg->msg_flags = flags & MSG_OOB ? MSG_OOB : 0;
+		if (unlikely(s->opt.inq))
+			put_inq(s, msg, room);
 	}
 	return r;
 }
