@@ -90,7 +90,8 @@ struct config {
 		tcp_conn_count, mbuf_count_per_conn, mem_cache_num, stack_num, send_cache_mode, socket_fast_close, use_sockmap,
 		tuple_filter, num_process, process_idx, mask_addr6, strict, spin_us,
 		tcp_ecn, tcp_syncookies, tcp_fastopen, tcp_initial_window, tcp_pacing;
-	int tcp_mtu_probing, tcp_base_mss, min_pmtu, mtu_expires, tcp_rmem_max, tcp_wmem_max, tcp_notsent_lowat;
+	int tcp_mtu_probing, tcp_base_mss, min_pmtu, mtu_expires, tcp_rmem_max, tcp_wmem_max, tcp_notsent_lowat,
+		tcp_slow_start_after_idle;
 
 	/* derived by conf_load() */
 	bool run_to_completion;

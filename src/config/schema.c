@@ -117,6 +117,8 @@ const struct conf_key conf_keys[] = {
 			"DF, so that routers may cut them."),
 	INT_KEY("mtu_expires", CONF_WORKS, mtu_expires, 1, 86400, 600, .ours = true, .in_example = true,
 		.help = "How long a path MTU that was learned is believed, in seconds; then larger packets are tried again."),
+	INT_KEY("tcp_slow_start_after_idle", CONF_WORKS, tcp_slow_start_after_idle, 0, 1, 1, .ours = true, .in_example = true,
+		.help = "1: the congestion window is halved for every RTO that a connection did not send, down to the initial window. 0: it stays."),
 	INT_KEY("tcp_rmem_max", CONF_WORKS, tcp_rmem_max, 65536, 1 << 30, 6291456, .ours = true, .in_example = true,
 		.help = "How far a connection's receive buffer may grow by itself, in bytes. SO_RCVBUF ends the growth."),
 	INT_KEY("tcp_wmem_max", CONF_WORKS, tcp_wmem_max, 65536, 1 << 30, 4194304, .ours = true, .in_example = true,

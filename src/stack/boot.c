@@ -270,6 +270,7 @@ static void boot_tcp(struct stack *st)
 				  .fastopen = (uint8_t)c->tcp_fastopen,
 				  .mtu_probing = (uint8_t)c->tcp_mtu_probing,
 				  .base_mss = (uint16_t)c->tcp_base_mss,
+				  .slow_start_after_idle = (uint8_t)c->tcp_slow_start_after_idle,
 				  .rcvbuf_max = (uint32_t)c->tcp_rmem_max,
 				  .sndbuf_max = (uint32_t)c->tcp_wmem_max,
 			  });

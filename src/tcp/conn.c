@@ -47,6 +47,7 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.cc = &tcp_cc_cubic,
 		.mtu_probing = 1,
 		.base_mss = TCP_BASE_MSS,
+		.slow_start_after_idle = 1,
 		.timestamps = true,
 		.sack = true,
 		.wscale = true,
@@ -68,6 +69,7 @@ void tcp_configure(struct stack *st, const struct tcp_settings *c)
 	st->tcp->conf.fastopen = c->fastopen;
 	st->tcp->conf.mtu_probing = c->mtu_probing;
 	st->tcp->conf.base_mss = c->base_mss;
+	st->tcp->conf.slow_start_after_idle = c->slow_start_after_idle;
 	st->tcp->conf.rcvbuf_max = c->rcvbuf_max;
 	st->tcp->conf.sndbuf_max = c->sndbuf_max;
 }

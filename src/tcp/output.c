@@ -648,7 +648,7 @@ static cold_path void restart_after_idle(struct stack *st, struct tcb *t)
 
 	if (t->cc->on_tx_start)
 		t->cc->on_tx_start(st, t, idle);
-	if (t->cc->owns_cwnd || idle <= t->rto_us)
+	if (t->cc->owns_cwnd || idle <= t->rto_us || !st->tcp->conf.slow_start_after_idle)
 		return;
 	t->ssthresh = MAX(t->ssthresh, (t->cwnd >> 1) + (t->cwnd >> 2));
 	while (idle > t->rto_us && t->cwnd > restart) {

@@ -25,6 +25,7 @@ struct tcp_conf {
 	uint8_t fastopen;	   /* 2: listeners may take data in SYNs */
 	uint8_t ecn;		   /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies;	   /* 0 never, 1 when a listener's SYN queue is full, 2 always */
+	uint8_t slow_start_after_idle; /* 1: the window says nothing after a pause (RFC 5681 §4.1) */
 	bool timestamps, sack, wscale;
 	bool pacing;		   /* whatever the algorithm */
 	uint16_t iw_segs;	   /* initial window, segments */
@@ -38,7 +39,7 @@ struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
 /* What the configuration says; defaults without. Before the stack runs. */
 struct tcp_settings {
-	uint8_t ecn, syncookies, fastopen, mtu_probing; /* as Linux's sysctls */
+	uint8_t ecn, syncookies, fastopen, mtu_probing, slow_start_after_idle; /* as Linux's sysctls */
 	uint16_t base_mss;
 	uint32_t rcvbuf_max, sndbuf_max;
 };

@@ -53,7 +53,7 @@ static const struct setting {
 	{ "tcp_orphan_retries", 0, 0, 0, 0, " 0 8 " },
 	{ "tcp_reordering", 0, 0, 0, 0, " 3 " },
 	{ "tcp_max_reordering", 0, 0, 0, 0, " 300 " },
-	{ "tcp_slow_start_after_idle", 0, 0, 0, 0, " 1 " },
+	{ "tcp_slow_start_after_idle", F(slow_start_after_idle), 1, 0, NULL },
 	{ "tcp_moderate_rcvbuf", 0, 0, 0, 0, " 1 " },
 	{ "tcp_mtu_probing", F(mtu_probing), 1, 0, NULL },
 	{ "tcp_base_mss", F(base_mss), 1, 0, NULL },
