@@ -666,6 +666,11 @@ static int get_info(struct stack *st, struct sock *s, char *out)
 	memcpy(out, &info, sizeof(info));
 	return sizeof(info);
 }
+static int get_cc_info(struct stack *st, struct sock *s, char *out)
+{
+	_Static_assert(TCP_CC_INFO_MAX <= VALUE_MAX, "tcp_cc_info fits");
+	return sock_status(s) & SOCK_LISTENING ? 0 : (int)tcp_get_cc_info(&s->tcb, out);
+}
 static int set_quickack(struct stack *st, struct sock *s, const struct value *v)
 {
 	/* Only bit 0 says on or off; even values above are "on, once" on Linux. */
@@ -829,6 +834,7 @@ static const struct option options[] = {
 	FN_FIELD(L_TCP, TCP_DEFER_ACCEPT, defer_accept, set_defer_accept, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_WINDOW_CLAMP, window_clamp, set_window_clamp, OPT_STREAM | OPT_ENGINE),
 	{ .level_index = L_TCP, .name = TCP_INFO, .get = get_info, .flags = OPT_STREAM | OPT_READONLY },
+	{ .level_index = L_TCP, .name = TCP_CC_INFO, .get = get_cc_info, .flags = OPT_STREAM | OPT_READONLY },
 	FN(L_TCP, TCP_QUICKACK, set_quickack, get_quickack, OPT_STREAM | OPT_ENGINE),
 	FN(L_TCP, TCP_CONGESTION, set_congestion, get_congestion, OPT_STREAM | OPT_ENGINE),
 	RANGE(L_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, INT_MAX, OPT_STREAM | OPT_ENGINE),
@@ -1030,7 +1036,7 @@ int sock_getopt(struct sock *s, int level, int name, void *val, socklen_t *len, 
 		return -ENOPROTOOPT;
 	if (!o->get) {
 		n = put_int(value, field_load(s, o));
-	} else if (o->get == get_info && !(sock_status(s) & SOCK_LISTENING)) {
+	} else if ((o->get == get_info || o->get == get_cc_info) && !(sock_status(s) & SOCK_LISTENING)) {
 		a->index = (uint32_t)(o - options);
 		value = a->value;
 		n = (int)stack_call(sock_stack(s), SOCK_OP_GETOPT, s, self);

@@ -23,6 +23,11 @@ const char *tcp_cc_default_name(const struct stack *st)
 	return (st->tcp ? st->tcp->conf.cc : all[0])->name;
 }
 
+size_t tcp_get_cc_info(const struct tcb *t, void *out)
+{
+	return t->cc && t->cc->get_info ? t->cc->get_info(t, out) : 0;
+}
+
 void tcp_configure_cc(struct stack *st, const char *congestion, uint32_t iw_segs, bool pacing)
 {
 	const struct tcp_cc_ops *cc = tcp_cc_find(congestion);

@@ -61,6 +61,8 @@ struct tcp_cc_ops {
 	void (*on_tx_start)(struct stack *st, struct tcb *t, uint64_t idle_us);
 	/* Every ACK, in every state. NULL: not wanted. */
 	void (*on_rate)(struct stack *st, struct tcb *t, const struct tcp_rate_sample *rs);
+	/* Fills union tcp_cc_info of linux/inet_diag.h for TCP_CC_INFO; returns its bytes. NULL: there is nothing to tell. */
+	size_t (*get_info)(const struct tcb *t, void *out);
 };
 
 extern const struct tcp_cc_ops tcp_cc_cubic, tcp_cc_newreno, tcp_cc_bbr, tcp_cc_dctcp;

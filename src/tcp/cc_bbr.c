@@ -15,6 +15,8 @@
  */
 #include "tcp/pace.h"
 
+#include <linux/inet_diag.h>
+
 enum bbr_mode { STARTUP, DRAIN, PROBE_BW, PROBE_RTT };
 
 #define US_IN_MS 1000u
@@ -560,6 +562,23 @@ static void bbr_on_tx_start(struct stack *st, struct tcb *t, uint64_t idle_us)
 		probe_rtt_done(st, t, b);
 }
 
+static size_t bbr_get_info(const struct tcb *t, void *out)
+{
+	const struct bbr *b = (const void *)t->cc_priv;
+	uint64_t rate = bytes_per_s(bw(b));
+	struct tcp_bbr_info info = {
+		.bbr_bw_lo = (uint32_t)rate,
+		.bbr_bw_hi = (uint32_t)(rate >> 32),
+		.bbr_min_rtt = b->min_rtt_us,
+		.bbr_pacing_gain = pacing_gain(b),
+		.bbr_cwnd_gain = cwnd_gain(b),
+	};
+
+	_Static_assert(sizeof(info) <= TCP_CC_INFO_MAX, "fits");
+	memcpy(out, &info, sizeof(info));
+	return sizeof(info);
+}
+
 const struct tcp_cc_ops tcp_cc_bbr = {
 	.name = "bbr",
 	.owns_cwnd = true,
@@ -570,4 +589,5 @@ const struct tcp_cc_ops tcp_cc_bbr = {
 	.on_undo = bbr_on_undo,
 	.on_tx_start = bbr_on_tx_start,
 	.on_rate = bbr_on_rate,
+	.get_info = bbr_get_info,
 };

@@ -9,6 +9,8 @@
 #include "tcp/hystart.h"
 #include "tcp/tcp_int.h"
 
+#include <linux/inet_diag.h>
+
 #define ALPHA_SHIFT 10
 #define ALPHA_ONE (1u << ALPHA_SHIFT)
 #define G_SHIFT 4 /* §4.2: g SHOULD be 1/16 */
@@ -101,6 +103,24 @@ static void dctcp_on_state(struct stack *st, struct tcb *t, uint8_t state)
 		t->ssthresh = MAX(t->cwnd / 2, TCP_CWND_MIN_SEGS * (uint32_t)t->mss);
 }
 
+static size_t dctcp_get_info(const struct tcb *t, void *out)
+{
+	const struct dctcp *p = (const void *)t->cc_priv;
+	struct tcp_dctcp_info info = { .dctcp_enabled = 0 };
+
+	_Static_assert(sizeof(info) <= TCP_CC_INFO_MAX, "fits");
+	/* a peer without ECN: it is Reno */
+	if (t->marks & TCP_MARK_ECN) {
+		info.dctcp_enabled = 1;
+		info.dctcp_ce_state = !!(t->marks & TCP_MARK_CE);
+		info.dctcp_alpha = p->alpha;
+		info.dctcp_ab_ecn = t->delivered_ce - p->old_ce;
+		info.dctcp_ab_tot = (uint32_t)t->delivered - p->old_delivered;
+	}
+	memcpy(out, &info, sizeof(info));
+	return sizeof(info);
+}
+
 const struct tcp_cc_ops tcp_cc_dctcp = {
 	.name = "dctcp",
 	.needs_ecn = true,
@@ -109,4 +129,5 @@ const struct tcp_cc_ops tcp_cc_dctcp = {
 	.ssthresh = dctcp_ssthresh,
 	.on_state = dctcp_on_state,
 	.on_rate = dctcp_on_rate,
+	.get_info = dctcp_get_info,
 };

@@ -92,6 +92,9 @@ void tcp_on_option(struct stack *st, struct tcb *t, int optname);
 /* As Linux fills it. The owner of the stack: numbers of segments are exact. Anybody else (queue false), from a copy or from memory that changes
  * meanwhile: they are made from bytes. */
 void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock *s, bool queue, struct gz_tcp_info *out);
+/* TCP_CC_INFO: bytes written to out, TCP_CC_INFO_MAX at most; 0 for algorithms that tell nothing. */
+#define TCP_CC_INFO_MAX 20u
+size_t tcp_get_cc_info(const struct tcb *t, void *out);
 /* True if the 4-tuple is neither a connection nor a TIME_WAIT that must be respected. */
 bool tcp_tuple_is_free(struct stack *st, const struct ip_addr *laddr, uint16_t lport_be, const struct ip_addr *raddr, uint16_t rport_be);
 /* Listener closed: drop its SYN records. */

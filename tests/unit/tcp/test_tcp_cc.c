@@ -6,6 +6,7 @@
 #include "tcp/pace.h"
 #include "tcp/rate.h"
 
+#include <linux/inet_diag.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -397,6 +398,7 @@ static void hystart_only_in_the_first_slow_start(void **state)
 static void dctcp_follows_rfc_8257(void **state)
 {
 	double alpha = 1.0;
+	union tcp_cc_info info;
 
 	(void)state;
 	conn("dctcp");
@@ -414,6 +416,9 @@ static void dctcp_follows_rfc_8257(void **state)
 		alpha = alpha * (1 - 1.0 / 16) + part[i / 40] / 16;
 		t->cwnd = window;
 		assert_true(fabs(t->cc->ssthresh(st, t) - window * (1 - alpha / 2)) < 0.01 * window);
+		t->marks |= TCP_MARK_ECN;
+		assert_int_equal(tcp_get_cc_info(t, &info), sizeof(info.dctcp));
+		assert_true(info.dctcp.dctcp_enabled && fabs(info.dctcp.dctcp_alpha / 1024.0 - alpha) < 0.01);
 	}
 	/* within the window of observation nothing moves */
 	{
@@ -607,9 +612,16 @@ static void bbr_conserves_packets_in_the_first_round_of_recovery(void **state)
 {
 	struct path p = { .bytes_per_s = 10e6, .rtt_us = RTT_US };
 	uint32_t cwnd;
+	union tcp_cc_info info;
+	double rate;
 
 	(void)state;
 	bbr_probing(&p);
+	assert_int_equal(tcp_get_cc_info(t, &info), sizeof(info.bbr));
+	rate = info.bbr.bbr_bw_lo + 4294967296.0 * info.bbr.bbr_bw_hi;
+	assert_true(fabs(rate - p.bytes_per_s) < 0.05 * p.bytes_per_s);
+	assert_int_equal(info.bbr.bbr_min_rtt, RTT_US);
+	assert_int_equal(info.bbr.bbr_cwnd_gain, 512);
 	for (unsigned i = 0; i < 6; i++)
 		bbr_round(&p, 200000);
 	cwnd = t->cwnd;
