@@ -77,13 +77,26 @@ void tcp_on_room(struct stack *st, struct tcb *t)
 	t->cwnd_limited = TCP_LIMITED_NOT;
 }
 
+/* Milliseconds since the first timeout of the run, which came an RTO after its timer was started. */
+static uint32_t rto_run_ms(const struct stack *st, const struct tcb *t)
+{
+	/* the sample that the SYN's answer gave has changed the RTO by now */
+	uint64_t first = t->rexmit_since_us + (t->state < TCPS_ESTABLISHED ? st->tcp->conf.rto_init_us : t->rto_us), now_us = st->now_us;
+
+	return t->rexmit_since_us && now_us > first ? (uint32_t)((now_us - first) / 1000) : 0;
+}
+
 void tcp_clocks_stop(struct stack *st, struct tcb *t)
 {
 	tcp_limited_changed(st, t, t->cwnd_limited, TCP_LIMITED_NOT);
 	t->cwnd_limited = TCP_LIMITED_NOT;
 	if (t->sq_head)
 		t->busy_us += st->now_us;
-	tcp_rto_run_over(st, t);
+	/* how often the timer fired in vain can still be read */
+	if (t->rexmits)
+		t->rto_ms += rto_run_ms(st, t);
+	t->rexmit_since_us = 0;
+	t->backoff = 0;
 }
 
 /* --- timeouts --- */
@@ -94,15 +107,6 @@ void tcp_rto_counted(struct tcb *t)
 	if (!t->rexmits)
 		t->total_rto_runs += t->total_rto_runs < UINT16_MAX;
 	t->rexmits += t->rexmits < 255;
-}
-
-/* Milliseconds since the first timeout of the run, which came an RTO after its timer was started. */
-static uint32_t rto_run_ms(const struct stack *st, const struct tcb *t)
-{
-	/* the sample that the SYN's answer gave has changed the RTO by now */
-	uint64_t first = t->rexmit_since_us + (t->state < TCPS_ESTABLISHED ? st->tcp->conf.rto_init_us : t->rto_us), now_us = st->now_us;
-
-	return t->rexmit_since_us && now_us > first ? (uint32_t)((now_us - first) / 1000) : 0;
 }
 
 void tcp_rto_run_over(struct stack *st, struct tcb *t)
