@@ -710,8 +710,12 @@ void tcp_output(struct stack *st, struct tcb *t)
 	}
 	if (unlikely(t->fin_queued && !t->fin_sent && !t->sq_next))
 		send_fin(st, t);
-	if (t->out_flags & TCP_OUT_ACK_NOW)
-		send_pure(st, t, t->snd_nxt, TCP_ACK);
+	if (t->out_flags & TCP_OUT_ACK_NOW) {
+		uint32_t seq = t->snd_nxt, edge = t->snd_una + t->snd_wnd;
+
+		/* the peer takes nothing beyond its window, should that have shrunk below what was sent */
+		send_pure(st, t, unlikely(seq_gt(seq, edge)) ? edge : seq, TCP_ACK);
+	}
 	t->out_flags = 0;
 }
 
