@@ -331,8 +331,8 @@ sacks:
 		t->delivered_ce += a.rs.delivered_ce;
 	}
 	congestion(st, t, &a, (uint32_t)(t->delivered - a.prior_delivered), t->ca_state, fell);
-	tcp_slow_loss_update(t);
 	settle_timer(st, t, &a, reo, probe);
+	tcp_slow_loss_update(t);
 	if (t->sq_next || t->lost_out || t->fin_lost)
 		tcp_mark_output(st, t, TCP_OUT_DATA);
 	return true;

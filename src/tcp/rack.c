@@ -150,6 +150,8 @@ void tcp_rack_on_timeout(struct stack *st, struct tcb *t)
 	} else {
 		tcp_rexmit_timer_rearm(st, t);
 	}
+	/* without losses the hints that were set may not outlive what they point at */
+	tcp_slow_loss_update(t);
 	tcp_mark_output(st, t, TCP_OUT_DATA);
 }
 

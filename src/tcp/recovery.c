@@ -20,7 +20,7 @@
 void tcp_slow_loss_update(struct tcb *t)
 {
 	if (t->ca_state != TCP_CA_OPEN || t->sacked_out || t->lost_out || t->dupacks || t->fin_lost || t->tlp_out || t->rexmit_out ||
-	    t->backoff) {
+	    t->reo_armed || t->backoff) {
 		t->slow |= TCP_SLOW_LOSS;
 	} else if ((t->slow & TCP_SLOW_LOSS) || t->lost_hint) {
 		t->slow &= ~TCP_SLOW_LOSS;
