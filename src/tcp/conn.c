@@ -208,7 +208,8 @@ void tcp_conn_gone(struct stack *st, struct tcb *t, int err)
 		t->port_held = 0;
 	}
 	wheel_cancel(&st->wheel, &t->timer);
-	tcp_deadline_clear(t, TCP_AT_DELACK); /* it may be on the list of those without an acknowledgement */
+	tcp_deadline_clear(t, TCP_AT_DELACK);
+	tcp_forget_unacked(st, t);
 	list_del(&t->out_node);
 	t->out_flags = 0;
 	tcp_clocks_stop(st, t);

@@ -35,12 +35,21 @@ void tcp_settle_acks(struct stack *st)
 	for (unsigned i = 0; i < ts->nb_unacked; i++) {
 		struct tcb *t = ts->unacked[i];
 
-		/* Answered meanwhile, or gone, or here twice: then it is not unsettled. A TCB's memory stays one. */
-		if (unlikely(t->deadline[TCP_AT_DELACK] == TCP_UNSETTLED))
+		/* NULL: gone. Answered meanwhile, or here twice: then it is not unsettled. */
+		if (t && unlikely(t->deadline[TCP_AT_DELACK] == TCP_UNSETTLED))
 			tcp_deadline_set(st, t, TCP_AT_DELACK, st->settle_by_us);
 	}
 	ts->nb_unacked = 0;
 	st->settle_by_us = UINT64_MAX;
+}
+
+void tcp_forget_unacked(struct stack *st, const struct tcb *t)
+{
+	struct tcp_state *ts = st->tcp;
+
+	for (unsigned i = 0; i < ts->nb_unacked; i++)
+		if (ts->unacked[i] == t)
+			ts->unacked[i] = NULL;
 }
 
 /* In-order data was handed up and rcv_nxt moved by len: when to acknowledge (RFC 1122 §4.2.3.2, RFC 5681 §4.2). */

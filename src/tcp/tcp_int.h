@@ -80,7 +80,7 @@ struct tcp_state {
 	struct list ooo_list;	/* TCBs with data out of order */
 	struct wheel_timer tw_timer; /* at the expiry of the first of tw_list */
 	struct tcp_conf conf;
-	struct tcb *unacked[TCP_UNACKED_MAX]; /* received data in the last round, see tcp_settle_acks() */
+	struct tcb *unacked[TCP_UNACKED_MAX]; /* received data in the last round, see tcp_settle_acks(); NULL: that one is gone */
 	unsigned nb_unacked;
 	uint64_t challenge_from_us;
 	uint32_t challenge_left;
@@ -222,6 +222,8 @@ uint64_t tcp_delivery_rate(const struct tcb *t);
 /* input.c, slow.c */
 void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g);
 void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len);
+/* t ends; its memory may be another stack's connection before the next round. */
+void tcp_forget_unacked(struct stack *st, const struct tcb *t);
 /* Segments beyond the first in what the device or gro.c joined. */
 static force_inline uint32_t tcp_joined_more(const struct rte_mbuf *m, uint32_t len)
 {

@@ -176,6 +176,43 @@ static void random_segments_are_reassembled_like_the_naive_model(void **state)
 	assert_int_equal(testenv_close(), 0);
 }
 
+/* Its memory may be another stack's connection by the next round, which must not get this one's timer. */
+static void a_connection_that_ends_owes_no_acknowledgement(void **state)
+{
+	struct sock *l, *s;
+	struct stack *st;
+	struct tcb *t;
+	uint32_t snd;
+
+	(void)state;
+	rng = 1;
+	testenv_open(&(struct testenv_conf){ .seed = 1 });
+	st = tenv.host[0].st;
+	l = testenv_listener(0, 80, 16);
+	s = peer_connects(l, 5000);
+	t = &s->tcb;
+	snd = t->snd_nxt;
+	eat_frames(); /* a fresh connection acknowledges at once; the answer below ends that */
+	inject(st, 5000, snd, TCP_ACK | TCP_PSH, 0, 10);
+	assert_int_equal(sock_send(s, "answer", 6, 0, tenv.self), 6);
+	eat_frames();
+	inject(st, 5010, snd + 6, TCP_ACK | TCP_PSH, 10, 10);
+	assert_int_equal(st->tcp->nb_unacked, 1);
+	assert_ptr_equal(st->tcp->unacked[0], t);
+	inject(st, 5020, 0, TCP_RST, 0, 0);
+	assert_int_equal(t->state, TCPS_CLOSED);
+	assert_null(st->tcp->unacked[0]);
+	/* as if it were in use again, elsewhere */
+	t->deadline[TCP_AT_DELACK] = TCP_UNSETTLED;
+	tcp_settle_acks(st);
+	assert_int_equal(t->deadline[TCP_AT_DELACK], TCP_UNSETTLED);
+	tcp_deadline_clear(t, TCP_AT_DELACK);
+	testenv_close_sock(s);
+	testenv_close_sock(l);
+	eat_frames();
+	assert_int_equal(testenv_close(), 0);
+}
+
 static void an_out_of_order_queue_is_bounded(void **state)
 {
 	struct stack *st;
@@ -351,6 +388,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_segments_are_reassembled_like_the_naive_model),
+		cmocka_unit_test(a_connection_that_ends_owes_no_acknowledgement),
 		cmocka_unit_test(an_out_of_order_queue_is_bounded),
 		cmocka_unit_test(a_clean_wire_carries_both_directions),
 		cmocka_unit_test(loss_reordering_and_duplication_harm_nothing),
