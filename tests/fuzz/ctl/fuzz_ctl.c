@@ -76,9 +76,37 @@ static void make_stack(void)
 	atomic_store(&gz->running, 1);
 }
 
+static uint64_t number_in(struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_int))
+		abort();
+	return json_object_get_uint64(v);
+}
+
+/* Rows of the table of connections are whole, and what TCP_INFO tells agrees with them. */
+static void check_rows(struct json_object *rows)
+{
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i), *info, *cc;
+
+		if (number_in(row, "stack") >= 2 || number_in(row, "lport") > 65535)
+			abort();
+		if (!json_object_object_get_ex(row, "info", &info))
+			continue;
+		if (!json_object_object_get_ex(row, "congestion", &cc) ||
+		    !json_object_get_string_len(cc) || number_in(info, "tcpi_state") < 1 ||
+		    number_in(info, "tcpi_state") > 11 || number_in(info, "tcpi_ca_state") > 4 ||
+		    number_in(info, "tcpi_bytes_sent") != number_in(row, "bytes_sent") ||
+		    number_in(info, "tcpi_total_retrans") != number_in(row, "retrans"))
+			abort();
+	}
+}
+
 static void check_answer(const char *text, size_t len)
 {
-	struct json_object *o, *ok, *error;
+	struct json_object *o, *ok, *error, *rows;
 	struct json_tokener *tok = json_tokener_new();
 
 	o = json_tokener_parse_ex(tok, text, (int)len);
@@ -88,6 +116,8 @@ static void check_answer(const char *text, size_t len)
 	if (!json_object_get_boolean(ok) &&
 	    (!json_object_object_get_ex(o, "error", &error) || !json_object_get_string_len(error)))
 		abort();
+	if (json_object_object_get_ex(o, "conns", &rows))
+		check_rows(rows);
 	json_object_put(o);
 	json_tokener_free(tok);
 }

@@ -3,8 +3,8 @@
  * expects, steps of time, calls of the application. So the fuzzer reaches deep states without
  * guessing sequence numbers. Properties: no crash, no undefined behaviour, bounded work, every
  * frame sent is well formed, the scoreboard's counters are what its marks say, states follow one
- * another as RFC 9293 §3.3.2 has them, and after everything was reset no socket, record or mbuf is
- * left.
+ * another as RFC 9293 §3.3.2 has them, no connection has an option that its SYN did not ask for,
+ * and after everything was reset no socket, record or mbuf is left.
  */
 #include "fuzz_common.h"
 
@@ -23,7 +23,17 @@
 struct end {
 	uint16_t rport, lport;
 	uint32_t seq, ack; /* next of the peer's, next of ours */
+	uint32_t echo;	   /* the last timestamp that came */
 };
+
+#define HALF_PORT  30000 /* the first of those that half-open connections come from */
+#define HALF_PORTS 4
+
+/* What the SYNs from one of these ports asked for, all of them together. */
+static struct asked {
+	bool sackok, ws, ts, fo;
+	bool early; /* a cookie was shown, so that data in the SYN may have been taken */
+} asked[HALF_PORTS];
 
 struct live {
 	struct sock *listener, *s;
@@ -31,6 +41,7 @@ struct live {
 	uint32_t last_seq, last_ack; /* when there is no connection to ask */
 	unsigned opened, flooded;
 	struct end half, old; /* a SYN that was answered; the connection before this one */
+	uint8_t cookie[16], cookie_len; /* of Fast Open, the last that was granted */
 	uint8_t state;
 };
 
@@ -92,6 +103,24 @@ static void options(struct bytes *b, struct seg_opts *o, const struct tcb *t)
 	}
 }
 
+/* A segment reaches the stack; what it asks for as a SYN is noted. */
+static void arrive(const struct seg *s)
+{
+	unsigned port = s->sport - HALF_PORT;
+
+	if (s->flags & TH_SYN && port < HALF_PORTS) {
+		struct asked *a = &asked[port];
+
+		a->sackok |= s->opt.has_sackok || s->opt.raw_len;
+		a->ws |= s->opt.has_ws || s->opt.raw_len;
+		a->ts |= s->opt.has_ts || s->opt.raw_len;
+		a->fo |= s->opt.has_fo || s->opt.raw_len;
+		a->early |= s->opt.raw_len != 0; /* any bytes may be a cookie */
+	}
+	memdev_push(&tenv.host[0].dev, seg_build(s));
+	testenv_settle();
+}
+
 static void segment(struct live *l, struct bytes *b)
 {
 	const struct tcb *t = l->s && !atomic_load(&l->s->engine_done) ? &l->s->tcb : NULL;
@@ -115,8 +144,7 @@ static void segment(struct live *l, struct bytes *b)
 	options(b, &s.opt, t);
 	s.data = payload;
 	s.len = flags & 0x40 ? take16(b) % 1461 : take8(b) & 0x0f;
-	memdev_push(&tenv.host[0].dev, seg_build(&s));
-	testenv_settle();
+	arrive(&s);
 }
 
 /* The timestamp option as an honest peer writes it. */
@@ -139,8 +167,7 @@ static void push(struct seg *s, const struct end *e)
 	s->data = payload;
 	memcpy(s->dmac, tenv.host[0].dev.nd.mac, 6);
 	memcpy(s->smac, tenv.host[0].dev.peer_mac, 6);
-	memdev_push(&tenv.host[0].dev, seg_build(s));
-	testenv_settle();
+	arrive(s);
 }
 
 static struct end end_of(const struct live *l)
@@ -162,8 +189,9 @@ static void let_go(struct live *l)
 	}
 }
 
-/* An honest peer: what, of the things that real ones do all the time. */
-static void honest(struct live *l, struct bytes *b, unsigned what)
+/* An honest peer: what, of the things that real ones do all the time. how: bits; 1: it echoes an
+ * older timestamp, by 2^n ms, 2: it reports what arrived twice (D-SACK), 4: it saw congestion. */
+static void honest(struct live *l, struct bytes *b, unsigned what, unsigned how)
 {
 	const struct tcb *t = l->s && !atomic_load(&l->s->engine_done) ? &l->s->tcb : NULL;
 	struct end e = end_of(l);
@@ -210,13 +238,41 @@ static void honest(struct live *l, struct bytes *b, unsigned what)
 		s.ack = t ? (n & 1 ? t->snd_una : t->snd_nxt) : e.ack;
 		break;
 	}
+	if (how & 1)
+		s.opt.tsecr -= 1u << take8(b) % 16;
+	if (how & 2) {
+		uint8_t at = take8(b);
+
+		/* RFC 2883 §4: the first block; three fit beside timestamps */
+		s.opt.nsack = (uint8_t)MIN(s.opt.nsack + 1, s.opt.has_ts ? 3 : 4);
+		memmove(s.opt.sack + 1, s.opt.sack, (s.opt.nsack - 1u) * sizeof(s.opt.sack[0]));
+		s.opt.sack[0].left = s.ack - (at & 31) * unit / 2;
+		s.opt.sack[0].right = s.opt.sack[0].left + (1u + (at >> 5)) * unit;
+	}
+	if (how & 4)
+		s.flags |= TH_ECE;
 	push(&s, &e);
 }
 
-/* A SYN, and what it got remembered. */
-static void half_open(struct live *l, struct bytes *b)
+/* A SYN-ACK, be it of a record, a cookie or a connection that was made at once, agrees to nothing
+ * that was not asked for, and takes data for a Fast Open cookie alone (RFC 7413 §4.2.2). */
+static void check_synack(const struct seg *r, const struct asked *a, uint32_t seq)
 {
-	struct end e = { (uint16_t)(30000 + take8(b) % 4), 8080, 0x10000u * take8(b), 0 };
+	if (!(r->flags & TH_ACK) || (!a->early && r->ack != seq + 1) || !r->opt.has_mss ||
+	    (r->opt.has_sackok && !a->sackok) || (r->opt.has_ws && !a->ws) ||
+	    (r->opt.has_ts && !a->ts) || (r->opt.has_fo && (!a->fo || !r->opt.fo_len)))
+		abort();
+}
+
+/* A SYN, and what it got remembered. fast: with a Fast Open option: 1 asks for a cookie, 2 shows
+ * the one that came last, 3 shows it damaged; and with data. */
+static void half_open(struct live *l, struct bytes *b, unsigned fast)
+{
+	unsigned port = take8(b) % HALF_PORTS;
+	struct asked *a = &asked[port];
+	struct end e = { .rport = (uint16_t)(HALF_PORT + port),
+			 .lport = 8080,
+			 .seq = 0x10000u * take8(b) };
 	struct seg s = { .flags = TH_SYN, .seq = e.seq, .win = 4000 }, r;
 	uint8_t how = take8(b);
 	struct frame *f;
@@ -227,12 +283,30 @@ static void half_open(struct live *l, struct bytes *b)
 	s.opt.has_ts = how & 4;
 	s.opt.tsval = how;
 	s.flags |= how & 8 ? TH_FIN : 0;
+	if (fast) {
+		s.opt.has_fo = true;
+		s.opt.fo_len = fast == 1 ? 0 : l->cookie_len;
+		memcpy(s.opt.fo, l->cookie, sizeof(l->cookie));
+		s.opt.fo[0] ^= fast == 3;
+		s.len = take8(b) * 4u;
+	}
+	a->early |= fast == 2 && l->cookie_len;
 	push(&s, &e);
 	f = memdev_pop(&tenv.host[0].dev);
-	if (f && seg_parse(f, &r, NULL) && r.kind == SEG_TCP) {
-		e.seq++;
+	if (f && seg_parse(f, &r, NULL) && r.kind == SEG_TCP && r.dport == e.rport) {
+		if (r.flags & TH_SYN) {
+			check_synack(&r, a, e.seq);
+			e.seq = r.ack;
+		} else {
+			e.seq++;
+		}
 		e.ack = r.seq + 1;
+		e.echo = r.opt.tsval;
 		l->half = e;
+		if (r.opt.has_fo) {
+			l->cookie_len = r.opt.fo_len;
+			memcpy(l->cookie, r.opt.fo, sizeof(l->cookie));
+		}
 	}
 	free(f);
 }
@@ -253,6 +327,7 @@ static void to_record(const struct end *e, struct bytes *b)
 	}
 	s.opt.has_ts = how & 0x40;
 	s.opt.tsval = near(b, 1000);
+	s.opt.tsecr = e->echo;
 	push(&s, e);
 }
 
@@ -291,6 +366,31 @@ static void damaged(struct live *l, struct bytes *b)
 	testenv_settle();
 }
 
+/* The application takes the next connection; from now on it is the one that segments come for. */
+static void accept_next(struct live *l)
+{
+	struct sock *c = NULL;
+	unsigned port;
+
+	if (sock_accept(l->listener, &c, true, -1, tenv.self))
+		return;
+	let_go(l);
+	l->s = c;
+	l->rport = ntohs(c->tcb.rport_be);
+	l->lport = ntohs(c->tcb.lport_be);
+	l->last_seq = c->tcb.rcv_nxt;
+	l->last_ack = c->tcb.snd_nxt;
+	l->state = c->tcb.state;
+	atomic_fetch_or(&c->fl_flags, O_NONBLOCK);
+	port = l->rport - HALF_PORT;
+	/* what was agreed to is what was asked for, also where only a cookie remembered it */
+	if (port < HALF_PORTS && ((c->tcb.opts & TCP_OPT_SACK && !asked[port].sackok) ||
+				  (c->tcb.opts & TCP_OPT_WS && !asked[port].ws) ||
+				  (c->tcb.opts & TCP_OPT_TS && !asked[port].ts) ||
+				  (c->tcb.opts & TCP_OPT_FO && !asked[port].early)))
+		abort();
+}
+
 /* A whole handshake by the book, so that most inputs get past it. */
 static void handshake(struct live *l, uint8_t how)
 {
@@ -300,7 +400,6 @@ static void handshake(struct live *l, uint8_t how)
 			 .win = 60000,
 			 .flags = TH_SYN },
 		   r;
-	struct sock *c = NULL;
 	struct frame *f;
 
 	if (l->opened >= OPENED_MAX)
@@ -321,6 +420,7 @@ static void handshake(struct live *l, uint8_t how)
 	s.opt.tsval = 1000;
 	s.opt.has_ws = how & 16;
 	s.opt.ws = 7;
+	s.flags |= how & 32 ? TH_ECE | TH_CWR : 0;
 	memdev_push(&tenv.host[0].dev, seg_build(&s));
 	testenv_settle();
 	f = memdev_pop(&tenv.host[0].dev);
@@ -339,12 +439,7 @@ static void handshake(struct live *l, uint8_t how)
 		testenv_settle();
 	}
 	free(f);
-	if (sock_accept(l->listener, &c, true, -1, tenv.self) == 0) {
-		let_go(l);
-		l->s = c;
-		l->state = c->tcb.state;
-		atomic_fetch_or(&c->fl_flags, O_NONBLOCK);
-	}
+	accept_next(l);
 }
 
 static void set_option(struct live *l, struct bytes *b)
@@ -377,7 +472,9 @@ static void icmp_error(struct live *l, struct bytes *b)
 			 .daddr = testenv_ip(1),
 			 .sport = e.lport,
 			 .dport = e.rport,
-			 .flags = TH_ACK },
+			 .flags = TH_ACK,
+			 .data = payload,
+			 .len = t && t->mss ? MIN(t->mss, 1460u) : 0 },
 		   s = { .kind = SEG_ICMP, .saddr = testenv_ip(1), .daddr = testenv_ip(0) };
 	struct frame *in;
 
@@ -389,7 +486,7 @@ static void icmp_error(struct live *l, struct bytes *b)
 	q.seq = how & 0x20 ? near(b, e.ack) : t ? t->snd_una : e.ack - 1;
 	in = seg_build(&q);
 	s.data = in->data + SEG_ETH_BYTES;
-	s.len = 28;
+	s.len = 28; /* the header, and what every router quotes of the segment */
 	memdev_push(&tenv.host[0].dev, seg_build(&s));
 	free(in);
 	testenv_settle();
@@ -477,10 +574,10 @@ static void check(struct live *l)
 		abort();
 }
 
-/* More half-open connections than the listener keeps. */
+/* More half-open connections than the listener keeps: cookies answer what comes after them. */
 static void flood(void)
 {
-	for (unsigned i = 0; i < 1030; i++) {
+	for (unsigned i = 0; i < 20; i++) {
 		struct seg s = { .flags = TH_SYN, .seq = i, .win = 4000 };
 
 		push(&s, &(struct end){ .rport = (uint16_t)(1000 + i), .lport = 8080 });
@@ -488,12 +585,26 @@ static void flood(void)
 	}
 }
 
-static void listener_option(struct live *l, struct bytes *b)
+/* The administrator's settings. */
+static void setting(struct bytes *b)
+{
+	struct tcp_conf *c = tcp_conf_of(tenv.host[0].st);
+	uint8_t v = take8(b);
+
+	c->syncookies = (v & 3) % 3;
+	c->mtu_probing = (v >> 2 & 3) % 3;
+	c->ecn = (v >> 4 & 3) % 3;
+	c->fastopen = v & 0x40 ? 2 : 0;
+}
+
+static void listener_option(struct live *l, struct bytes *b, uint8_t what)
 {
 	int v = take8(b);
 
 	if (v == 0xff && !l->flooded++)
 		flood();
+	else if (what & 0x40)
+		sock_setopt(l->listener, IPPROTO_TCP, TCP_FASTOPEN, &v, sizeof(v), tenv.self);
 	else if (v & 1)
 		sock_listen(l->listener, v >> 1 & 3, tenv.self);
 	else
@@ -529,6 +640,8 @@ static void act(struct live *l, struct bytes *b)
 	case 12:
 		if (what & 0x40)
 			let_go(l);
+		else if (what & 0x80)
+			accept_next(l);
 		else
 			handshake(l, take8(b));
 		break;
@@ -552,10 +665,10 @@ static void act(struct live *l, struct bytes *b)
 		}
 		break;
 	case 16 ... 23:
-		honest(l, b, what & 7);
+		honest(l, b, what & 7, what >> 5);
 		break;
 	case 24:
-		half_open(l, b);
+		half_open(l, b, what >> 5 & 3);
 		break;
 	case 25:
 		to_record(&l->half, b);
@@ -564,7 +677,10 @@ static void act(struct live *l, struct bytes *b)
 		to_record(&l->old, b);
 		break;
 	case 27:
-		listener_option(l, b);
+		if (what & 0x20)
+			setting(b);
+		else
+			listener_option(l, b, what);
 		break;
 	case 28: /* until something happens by itself */
 		if (testenv_next_us() != UINT64_MAX)
@@ -598,6 +714,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct live l = { 0 };
 	struct sock *c;
 
+	memset(asked, 0, sizeof(asked));
 	fuzz_open(take8(&b));
 	l.listener = testenv_listener(0, 8080, 4);
 	handshake(&l, take8(&b));
