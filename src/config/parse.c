@@ -506,6 +506,13 @@ static void check_congestion(struct load *ld)
 			  AT(ld, "tcp_congestion"), ld->c->tcp_congestion);
 }
 
+static void check_fastopen(const struct load *ld)
+{
+	if (ld->c->tcp_fastopen & ~0x607)
+		conf_report_add(ld->rep, LOG_LEVEL_ERROR, "%s:%u: `tcp_fastopen=%d`: unknown bits: needs %s", AT(ld, "tcp_fastopen"), ld->c->tcp_fastopen,
+				  conf_keys[conf_key_find("tcp_fastopen")].values);
+}
+
 static void check_values(struct load *ld)
 {
 	struct config *c = ld->c;
@@ -516,6 +523,7 @@ static void check_values(struct load *ld)
 	check_word(ld, "stack_thread_mode", c->stack_thread_mode, "run-to-wakeup", "run-to-completion", NULL);
 	check_word(ld, "on_start_failure", c->on_start_failure, "kernel", "exit", NULL);
 	check_congestion(ld);
+	check_fastopen(ld);
 	check_stacks(ld);
 	check_power_of_two(ld, "nic_rxqueue_size", c->nic_rxqueue_size);
 	check_power_of_two(ld, "nic_txqueue_size", c->nic_txqueue_size);

@@ -274,6 +274,26 @@ static ssize_t send_stack(int fd, const void *buf, size_t n, int flags)
 	return unlikely(r == -EPIPE) ? broken_pipe(r, true, flags) : r;
 }
 
+/* connect() and write in one, on a socket whose side is not decided yet. */
+cold_path static ssize_t sendmsg_fastopen(int fd, const struct msghdr *msg, int flags)
+{
+	bool kernel;
+	ssize_t r;
+	int err;
+
+	kernel = socket_connect_decide(fd, msg->msg_name, msg->msg_namelen, &err);
+	if (err)
+		return err;
+	if (kernel) {
+		r = REAL(sendmsg)(fd, msg, flags);
+		r = r < 0 ? -errno : r;
+	} else {
+		r = sendmsg_stack(fd, msg, flags);
+	}
+	socket_connect_decided(fd, r < 0 ? (int)r : 0);
+	return r;
+}
+
 /* A message, perhaps with an address, on a socket that may have two sides. 1: libc shall do it. */
 static ssize_t sendmsg_route(int fd, const struct msghdr *msg, int flags, bool *kernel)
 {
@@ -291,6 +311,8 @@ static ssize_t sendmsg_route(int fd, const struct msghdr *msg, int flags, bool *
 			return 0;
 		}
 	}
+	if (unlikely(u && u->type == SOCK_STREAM && flags & MSG_FASTOPEN && msg->msg_name))
+		return sendmsg_fastopen(fd, msg, flags);
 	if (!fd_is_ours(fd_peek(fd))) {
 		*kernel = true;
 		return 0;

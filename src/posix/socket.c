@@ -527,8 +527,7 @@ TWIN(accept)
 
 /* --- connect --- */
 
-/* Decides an undecided socket for the address; returns true if the kernel shall do it. */
-static bool connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int *err)
+bool socket_connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int *err)
 {
 	struct thread_rec *self = NULL;
 	enum side side;
@@ -556,7 +555,7 @@ static bool connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int
 	return kernel;
 }
 
-static void connect_decided(int fd, int err)
+void socket_connect_decided(int fd, int err)
 {
 	struct und *u;
 
@@ -579,13 +578,13 @@ gz_export int connect(int fd, const struct sockaddr *sa, socklen_t len)
 	if (gz_depth || (!und_of(fd) && !fd_is_ours(fd_peek(fd))))
 		return REAL(connect)(fd, sa, len);
 	if (und_of(fd)) {
-		bool kernel = connect_decide(fd, sa, len, &err);
+		bool kernel = socket_connect_decide(fd, sa, len, &err);
 
 		if (err)
 			return (int)posix_ret(err);
 		if (kernel) {
 			err = REAL(connect)(fd, sa, len);
-			connect_decided(fd, err < 0 ? -errno : 0);
+			socket_connect_decided(fd, err < 0 ? -errno : 0);
 			return err;
 		}
 	}
@@ -599,7 +598,7 @@ gz_export int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		err = sock_connect(c.s, sa, len, c.self);
 		call_end(&c);
 	} while (unlikely(err == -EINTR) && sig_restart());
-	connect_decided(fd, err);
+	socket_connect_decided(fd, err);
 	return (int)posix_ret(err);
 }
 TWIN(connect)

@@ -8,6 +8,10 @@
  * *err: -errno of making it ready. */
 enum side socket_dgram_side(int fd, const struct sockaddr *sa, socklen_t len, int *err);
 
+/* connect() in two parts, for undecided sockets: which side connects to the address, made ready (true: the kernel's); and it did, err as connect() returned. */
+bool socket_connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int *err);
+void socket_connect_decided(int fd, int err);
+
 /* Does the code address lie in DPDK or in this library? Their sockets are the kernel's. activate.c */
 bool socket_caller_is_dpdk(const void *code);
 

@@ -85,6 +85,8 @@ static cold_path uint32_t stream_readiness_slow(const struct sock *s, uint32_t s
 			ev |= EPOLLOUT | EPOLLWRNORM;
 		if (status & SOCK_URGENT)
 			ev |= EPOLLPRI;
+	} else if (status & SOCK_EARLY) {
+		ev |= EPOLLOUT | EPOLLWRNORM;
 	}
 	if (atomic_load_explicit(&s->so_error, memory_order_relaxed))
 		ev |= EPOLLERR;

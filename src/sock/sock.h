@@ -36,6 +36,7 @@
 #define SOCK_HAS_KERNEL 0x0400u /* posix has a real kernel socket under the same number (ANY bind) */
 #define SOCK_EVER_CONNECTED 0x0800u
 #define SOCK_ABORT 0x1000u	/* close by RST whatever the options say (a child nobody accepted) */
+#define SOCK_EARLY 0x4000u	/* with SOCK_CONNECTING: the SYN waits for the first write (Fast Open) */
 #define SOCK_CLOSED 0x2000u	/* the owner has run the close that the last reference left [stack] */
 
 /* s->cmd_bits: what the owner shall do; set by any thread, taken by the owner in one exchange */
@@ -62,6 +63,8 @@ struct sock_opts {
 	uint16_t udp_segment; /* UDP_SEGMENT: a send is cut into datagrams of so many bytes; 0: not */
 	uint8_t udp_gro;      /* UDP_GRO: a receive may return several datagrams of one size */
 	uint8_t inq;	      /* TCP_INQ: recvmsg() says what is left */
+	uint8_t fastopen_connect, fastopen_no_cookie;
+	uint16_t fastopen_qlen; /* TCP_FASTOPEN: connections made of SYNs that may wait for their ACK, 0: none */
 	uint32_t keep_idle_s, keep_intvl_s;
 	uint32_t linger_s;
 	uint32_t user_timeout_ms;
@@ -71,7 +74,6 @@ struct sock_opts {
 	uint32_t rcvlowat;
 	uint32_t mark, priority;
 	uint32_t mc_if_be;
-	uint32_t fastopen_qlen; /* TCP_FASTOPEN: connections made of SYNs that may wait for their ACK, 0: none */
 	uint32_t busy_poll;
 	char congestion[16]; /* "": the configuration's */
 };
@@ -217,6 +219,8 @@ int sock_listen(struct sock *s, int backlog, struct thread_rec *self);
  * program; when it becomes acceptable first, returns 0 with *out NULL. */
 int sock_accept(struct sock *s, struct sock **out, bool nonblock, int kernel_fd, struct thread_rec *self);
 int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struct thread_rec *self);
+/* May connections send data in their SYN (tcp_fastopen's bit 1)? */
+bool sock_may_fastopen(const struct sock *s);
 /* kernel_fd: as for accept, for datagram sockets bound to ANY; -EREMOTE: look at the kernel's side. */
 ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct thread_rec *self);
 ssize_t sock_recvmsg(struct sock *s, struct msghdr *msg, int flags, int kernel_fd, struct thread_rec *self);
@@ -235,7 +239,7 @@ void sock_on_command(struct stack *st, struct sock *s); /* CMD_SOCK */
 /* stack_calls[]: operations that stack_call() runs */
 enum sock_op { SOCK_OP_CONNECT, SOCK_OP_LISTEN, SOCK_OP_SETOPT, SOCK_OP_GETOPT, SOCK_OP_DISCONNECT, SOCK_OP_SEND_DGRAM,
 	       SOCK_OP_CTL_CONNS, SOCK_OP_CTL_NEIGH, SOCK_OP_CTL_LATENCY, SOCK_OP_NOP, SOCK_OP_UNLISTEN, SOCK_OP_SEND_OOB,
-	       SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_RECLAIM, SOCK_OP_BUFFERS, SOCK_OP_COUNT };
+	       SOCK_OP_SEND_EARLY, SOCK_OP_TX_REPAIR, SOCK_OP_MEMBERSHIP, SOCK_OP_RECLAIM, SOCK_OP_BUFFERS, SOCK_OP_COUNT };
 int64_t sock_on_call(struct stack *st, struct stack_call *call);
 /* Frees zombies whose pins are gone; called once per some rounds. */
 void sock_reap_zombies(struct stack *st);

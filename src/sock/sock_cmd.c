@@ -10,14 +10,20 @@
 
 int64_t (*sock_ctl_hook)(struct stack *st, struct stack_call *call);
 
+/* No client's any more. */
+static void untag_list(struct inbox_node *n)
+{
+	for (; n; n = n->next)
+		buf_untag(pkt_of_node(n));
+}
+
 void sock_tx_run(struct stack *st, struct sock *s)
 {
 	struct inbox_node *n = inbox_take(&s->tx_in);
 
 	if (!n)
 		return;
-	for (struct inbox_node *k = n; k; k = k->next) /* no client's any more */
-		buf_untag(pkt_of_node(k));
+	untag_list(n);
 	if (s->type != SOCK_STREAM) {
 		while (n) {
 			struct inbox_node *next = n->next;
@@ -45,8 +51,7 @@ void tx_drop(struct sock *s)
 {
 	struct inbox_node *n = inbox_take(&s->tx_in);
 
-	for (struct inbox_node *k = n; k; k = k->next)
-		buf_untag(pkt_of_node(k));
+	untag_list(n);
 	buf_free_list(n);
 }
 
@@ -300,13 +305,16 @@ static int64_t op_connect_stream(struct stack *st, struct sock *s, const struct 
 	t->lport_be = lport_be;
 	t->rport_be = p.rport_be;
 	/* Before tcp_connect(): its upcalls may come in this very call (own address). */
-	status_clear(s, SOCK_DEAD | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR | SOCK_CONNECTED);
+	status_clear(s, SOCK_DEAD | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR | SOCK_CONNECTED | SOCK_EARLY);
 	status_set(s, SOCK_CONNECTING);
 	atomic_store_explicit(&s->engine_done, 0, memory_order_relaxed);
-	err = tcp_connect(st, t);
+	err = tcp_connect(st, t, a->fastopen);
 	if (err) {
 		status_clear(s, SOCK_CONNECTING);
 		atomic_store_explicit(&s->engine_done, 1, memory_order_relaxed);
+	} else if (t->fo_waits) {
+		status_set(s, SOCK_EARLY);
+		sock_note(st, s, NOTE_OUT);
 	}
 	return err;
 }
@@ -370,6 +378,7 @@ static int64_t op_unlisten(struct stack *st, struct sock *s)
 static int64_t op_disconnect(struct stack *st, struct sock *s)
 {
 	uint32_t status = sock_status(s);
+	int err = 0;
 
 	if (s->type != SOCK_STREAM) {
 		s->tcb.raddr = ip_addr_any();
@@ -380,13 +389,17 @@ static int64_t op_disconnect(struct stack *st, struct sock *s)
 	}
 	if (status & SOCK_LISTENING)
 		return op_unlisten(st, s);
-	if (!atomic_load_explicit(&s->engine_done, memory_order_relaxed))
+	if (!atomic_load_explicit(&s->engine_done, memory_order_relaxed)) {
+		/* as tcp_disconnect(): whoever comes next learns what became of the connection */
+		if (s->tcb.state < TCPS_CLOSING)
+			err = ECONNRESET;
 		tcp_abort(st, &s->tcb);
+	}
 	tx_drop(s);
-	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->so_error, err, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->tx_acked, sock_tx_used(s), memory_order_relaxed);
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
-	status_clear(s, SOCK_CONNECTED | SOCK_CONNECTING | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR | SOCK_DEAD | SOCK_URGENT |
+	status_clear(s, SOCK_CONNECTED | SOCK_CONNECTING | SOCK_EARLY | SOCK_RCV_EOF | SOCK_SHUT_RD | SOCK_SHUT_WR | SOCK_DEAD | SOCK_URGENT |
 			    SOCK_EVER_CONNECTED);
 	sock_note(st, s, NOTE_ALL);
 	return 0;
@@ -406,6 +419,19 @@ static int64_t op_send_oob(struct stack *st, struct sock *s, struct inbox_node *
 	return 0;
 }
 
+/* The first write of a connection whose SYN waited for it. */
+static int64_t op_send_early(struct stack *st, struct sock *s, struct inbox_node *first, bool more)
+{
+	untag_list(first);
+	if (!(sock_status(s) & SOCK_EARLY)) {
+		buf_free_list(first);
+		return -EPIPE;
+	}
+	status_clear(s, SOCK_EARLY);
+	tcp_fastopen_send(st, &s->tcb, first, more);
+	return 0;
+}
+
 /* A writer was killed between counting and handing over: count what there is. */
 static int64_t op_tx_repair(struct stack *st, struct sock *s)
 {
@@ -413,8 +439,8 @@ static int64_t op_tx_repair(struct stack *st, struct sock *s)
 
 	sock_tx_run(st, s);
 	if (s->type == SOCK_STREAM && !atomic_load_explicit(&s->engine_done, memory_order_relaxed) &&
-	    s->tcb.state >= TCPS_ESTABLISHED)
-		queued = (uint32_t)(s->tcb.snd_end - s->tcb.snd_una);
+	    s->tcb.state > TCPS_LISTEN)
+		queued = s->tcb.snd_end - (s->tcb.state < TCPS_ESTABLISHED ? s->tcb.iss + 1 : s->tcb.snd_una);
 	atomic_store_explicit(&s->tx_written,
 			      atomic_load_explicit(&s->tx_acked, memory_order_relaxed) + queued -
 				      atomic_load_explicit(&s->tx_inline, memory_order_relaxed),
@@ -442,6 +468,8 @@ int64_t sock_on_call(struct stack *st, struct stack_call *call)
 		return op_disconnect(st, s);
 	case SOCK_OP_SEND_OOB:
 		return op_send_oob(st, s, (struct inbox_node *)(uintptr_t)call->arg[0]);
+	case SOCK_OP_SEND_EARLY:
+		return op_send_early(st, s, (struct inbox_node *)(uintptr_t)call->arg[0], call->arg[1] != 0);
 	case SOCK_OP_TX_REPAIR:
 		return op_tx_repair(st, s);
 	case SOCK_OP_SEND_DGRAM: {

@@ -5,6 +5,7 @@
 #include "sock/sock_int.h"
 #include "stack/idle.h"
 #include "stack/steer.h"
+#include "tcp/tcp.h"
 
 static enum port_proto proto_of(const struct sock *s)
 {
@@ -97,14 +98,14 @@ static bool connect_changed(struct sock *s, void *arg)
 	return !(sock_status(s) & SOCK_CONNECTING);
 }
 
-/* A connection attempt is on: wait for it as the socket's mode says. `pending`: what a non-blocking caller is told. */
-static int connect_wait(struct sock *s, int pending, struct thread_rec *self)
+/* A connection attempt is on: wait for it. `pending`: what a non-blocking caller is told. */
+static int connect_wait(struct sock *s, int pending, bool nonblock, struct thread_rec *self)
 {
 	uint64_t deadline = 0;
 	int err, r;
 
 	if (sock_status(s) & SOCK_CONNECTING) {
-		if (sock_nonblock(s)) {
+		if (nonblock) {
 			if (!idle_run_stacks(self) || sock_status(s) & SOCK_CONNECTING)
 				return pending;
 		}
@@ -159,7 +160,17 @@ static int connect_datagram(struct sock *s, const struct connect_args *a, struct
 	return (int)r;
 }
 
-int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struct thread_rec *self)
+bool sock_may_fastopen(const struct sock *s)
+{
+	return tcp_conf_of(sock_stack(s))->fastopen & 1;
+}
+
+int sock_opened(struct sock *s, struct thread_rec *self)
+{
+	return connect_wait(s, -EINPROGRESS, false, self);
+}
+
+int sock_open(struct sock *s, const struct sockaddr *sa, socklen_t len, bool fastopen, bool nonblock, struct thread_rec *self)
 {
 	struct connect_args *args = (void *)self->call.buf;
 	int64_t err;
@@ -176,7 +187,7 @@ int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struc
 		case SS_DONE:
 			return -EISCONN;
 		case SS_PENDING:
-			return connect_wait(s, -EALREADY, self);
+			return sock_status(s) & SOCK_EARLY ? -EISCONN : connect_wait(s, -EALREADY, nonblock, self);
 		case SS_FREE:
 			break;
 		}
@@ -193,18 +204,26 @@ int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struc
 	/* RFC 9293 §3.9.1.1 (MUST-46) */
 	if (is_multicast(ip_addr_get_v4(&args->raddr)) || ip4_is_broadcast(sock_stack(s), ip_addr_get_v4(&args->raddr)))
 		return -ENETUNREACH;
+	args->fastopen = fastopen;
 	connect_move(s, args);
 	atomic_store_explicit(&s->so_error, 0, memory_order_relaxed);
 	err = stack_call(sock_stack(s), SOCK_OP_CONNECT, s, self);
 	if (err)
 		return (int)err;
 	atomic_store_explicit(&s->ss_state, SS_PENDING, memory_order_relaxed);
+	if (unlikely(sock_status(s) & SOCK_EARLY))
+		return 0; /* it begins with the first write */
 	/* A non-blocking caller is told so however fast the answer was: the outcome comes by SO_ERROR or the next connect. */
-	if (sock_nonblock(s)) {
+	if (nonblock) {
 		idle_run_stacks(self);
 		return -EINPROGRESS;
 	}
-	return connect_wait(s, -EINPROGRESS, self);
+	return connect_wait(s, -EINPROGRESS, false, self);
+}
+
+int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struct thread_rec *self)
+{
+	return sock_open(s, sa, len, s->opt.fastopen_connect, sock_nonblock(s), self);
 }
 
 int sock_shutdown(struct sock *s, int how, struct thread_rec *self)

@@ -219,7 +219,12 @@ void epoll_lives_sub(struct epoll *ep, uint32_t n, struct thread_rec *self);
 struct connect_args { /* in stack_call.buf */
 	struct ip_addr raddr;
 	uint16_t rport_be;
+	bool fastopen; /* the SYN may wait for data */
 };
+/* connect(); fastopen: 0 with SOCK_EARLY set means that the SYN waits for sock_send*(). */
+int sock_open(struct sock *s, const struct sockaddr *sa, socklen_t len, bool fastopen, bool nonblock, struct thread_rec *self);
+/* Waits for the end of what sock_open() began: 0, the error, -EINPROGRESS after SO_SNDTIMEO. */
+int sock_opened(struct sock *s, struct thread_rec *self);
 /* The last reference is gone. May free s. Owner. */
 void sock_close(struct stack *st, struct sock *s);
 /* Takes what senders queued and passes it to the protocol. Owner. */

@@ -611,7 +611,27 @@ static int set_fastopen(struct stack *st, struct sock *s, const struct value *v)
 	(void)st;
 	if (v->i < 0 || sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_DEAD))
 		return -EINVAL;
-	s->opt.fastopen_qlen = MIN((uint32_t)v->i, SOCK_SOMAXCONN);
+	s->opt.fastopen_qlen = (uint16_t)MIN((uint32_t)v->i, SOCK_SOMAXCONN);
+	return 0;
+}
+static int set_fastopen_connect(struct stack *st, struct sock *s, const struct value *v)
+{
+	(void)st;
+	if (v->i < 0 || v->i > 1)
+		return -EINVAL;
+	if (!sock_may_fastopen(s))
+		return -EOPNOTSUPP;
+	if (sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING | SOCK_LISTENING))
+		return -EINVAL;
+	s->opt.fastopen_connect = (uint8_t)v->i;
+	return 0;
+}
+static int set_fastopen_no_cookie(struct stack *st, struct sock *s, const struct value *v)
+{
+	(void)st;
+	if (v->i < 0 || v->i > 1 || sock_status(s) & (SOCK_CONNECTED | SOCK_CONNECTING))
+		return -EINVAL;
+	s->opt.fastopen_no_cookie = (uint8_t)v->i;
 	return 0;
 }
 static int set_defer_accept(struct stack *st, struct sock *s, const struct value *v)
@@ -831,6 +851,8 @@ static const struct option options[] = {
 	  .max = 127 },
 	FN(L_TCP, TCP_LINGER2, set_linger2, get_linger2, OPT_STREAM | OPT_ENGINE),
 	FN_FIELD(L_TCP, TCP_FASTOPEN, fastopen_qlen, set_fastopen, OPT_STREAM),
+	FN_FIELD(L_TCP, TCP_FASTOPEN_CONNECT, fastopen_connect, set_fastopen_connect, OPT_STREAM),
+	FN_FIELD(L_TCP, TCP_FASTOPEN_NO_COOKIE, fastopen_no_cookie, set_fastopen_no_cookie, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_DEFER_ACCEPT, defer_accept, set_defer_accept, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_WINDOW_CLAMP, window_clamp, set_window_clamp, OPT_STREAM | OPT_ENGINE),
 	{ .level_index = L_TCP, .name = TCP_INFO, .get = get_info, .flags = OPT_STREAM | OPT_READONLY },

@@ -288,6 +288,78 @@ cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, si
 	return sent + 1;
 }
 
+/* The first write of a connection whose SYN waits for it: as much as fits goes along. One that may wait then waits for the handshake, and the rest follows, as
+ * Linux's tcp_sendmsg_fastopen() has it. */
+cold_path static ssize_t send_early(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+{
+	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s);
+	struct tx_chain chain = { .bytes = 0 };
+	struct in_cur in = { .iov = iov };
+	struct stack *st = sock_stack(s);
+	struct iovec part;
+	size_t early, off;
+	ssize_t r;
+
+	sock_wlock(s, self);
+	if (!(sock_status(s) & SOCK_EARLY)) { /* another thread's write was first */
+		rlock_unlock(&s->wlock);
+		return stream_send(s, iov, n, flags, self);
+	}
+	thread_buffers_out(self, true);
+	early = MIN(n, s->tcb.fo_bytes);
+	if (early)
+		tx_fill(s, st, &in, early, &chain, self);
+	if (early && !chain.bytes) {
+		thread_buffers_out(self, false);
+		rlock_unlock(&s->wlock);
+		return -ENOBUFS;
+	}
+	early = chain.bytes;
+	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + early, memory_order_relaxed);
+	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
+	self->call.arg[1] = !nonblock && early < n;
+	r = stack_call(st, SOCK_OP_SEND_EARLY, s, self);
+	thread_buffers_out(self, false);
+	rlock_unlock(&s->wlock);
+	if (r < 0)
+		return r;
+	if (nonblock)
+		idle_run_stacks(self);
+	else
+		r = sock_opened(s, self);
+	if (nonblock || r == -EINPROGRESS)
+		return early ? (ssize_t)early : -EINPROGRESS;
+	if (r < 0 || early == n)
+		return r < 0 ? r : (ssize_t)n;
+	for (off = early; off >= iov->iov_len; iov++)
+		off -= iov->iov_len;
+	part = (struct iovec){ (char *)iov->iov_base + off, iov->iov_len - off };
+	n -= early;
+	r = stream_send(s, &part, MIN(n, part.iov_len), flags, self);
+	if (r < (ssize_t)part.iov_len || n == part.iov_len)
+		return (ssize_t)early + MAX(r, 0);
+	early += part.iov_len;
+	r = stream_send(s, iov + 1, n - part.iov_len, flags, self);
+	return (ssize_t)early + MAX(r, 0);
+}
+
+/* MSG_FASTOPEN: connect() and the first write in one call (RFC 7413 Appendix A). */
+cold_path static ssize_t send_fastopen(struct sock *s, const struct msghdr *msg, size_t n, int flags, struct thread_rec *self)
+{
+	const struct sockaddr *sa = msg->msg_name;
+	ssize_t r = 0;
+
+	if (!sock_may_fastopen(s) || (sa && msg->msg_namelen >= sizeof(sa->sa_family) && sa->sa_family == AF_UNSPEC))
+		return -EOPNOTSUPP;
+	if (!(sock_status(s) & SOCK_EARLY)) {
+		r = sock_open(s, sa, sa ? msg->msg_namelen : 0, true, flags & MSG_DONTWAIT || sock_nonblock(s), self);
+		if (r)
+			return r;
+	}
+	return sock_status(s) & SOCK_EARLY ? send_early(s, msg->msg_iov, n, flags & ~MSG_FASTOPEN, self) :
+					     stream_send(s, msg->msg_iov, n, flags & ~MSG_FASTOPEN, self);
+}
+
 static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
 {
 	struct stack *st = sock_stack(s);
@@ -300,14 +372,18 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 
 	if (unlikely((sock_status(s) & (SOCK_CONNECTED | SOCK_SHUT_WR | SOCK_DEAD)) != SOCK_CONNECTED) ||
 	    unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed))) {
-		r = flags & MSG_FASTOPEN ? -EOPNOTSUPP : tx_check(s, nonblock, self);
+		if (flags & MSG_FASTOPEN)
+			return send_fastopen(s, &(struct msghdr){ .msg_iov = (struct iovec *)(uintptr_t)iov }, n, flags, self);
+		if (sock_status(s) & SOCK_EARLY)
+			return send_early(s, iov, n, flags, self);
+		r = tx_check(s, nonblock, self);
 		if (r)
 			return r;
 		st = sock_stack(s);
 	}
 	if (unlikely(flags & (MSG_OOB | MSG_FASTOPEN))) {
-		if (flags & MSG_FASTOPEN) /* as Linux without the client's bit in tcp_fastopen */
-			return -EOPNOTSUPP;
+		if (flags & MSG_FASTOPEN)
+			return sock_may_fastopen(s) ? -EISCONN : -EOPNOTSUPP;
 		return send_urgent(s, iov, n, flags, self); /* the urgent pointer is at the end of what this call writes */
 	}
 	if (unlikely(n == 0))
@@ -391,6 +467,8 @@ ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct
 	}
 	if (s->type != SOCK_STREAM)
 		return dgram_send(s, msg, n, flags, self);
+	if (unlikely(flags & MSG_FASTOPEN))
+		return send_fastopen(s, msg, n, flags, self);
 	/* A destination is ignored on a connected stream, as Linux does (it returns EISCONN only without a connection: EPIPE here). */
 	return stream_send(s, msg->msg_iov, n, flags, self);
 }

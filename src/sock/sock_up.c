@@ -394,7 +394,7 @@ void sock_up_error(struct stack *st, struct sock *s, int err, bool soft)
 		err = EPIPE;
 	atomic_store_explicit(&s->so_error, err, memory_order_release);
 	status_set(s, SOCK_DEAD);
-	status_clear(s, SOCK_CONNECTING);
+	status_clear(s, SOCK_CONNECTING | SOCK_EARLY);
 	sock_note(st, s, NOTE_ALL);
 }
 

@@ -267,7 +267,7 @@ static void boot_tcp(struct stack *st)
 	tcp_configure(st, &(struct tcp_settings){
 				  .ecn = (uint8_t)c->tcp_ecn,
 				  .syncookies = (uint8_t)c->tcp_syncookies,
-				  .fastopen = (uint8_t)c->tcp_fastopen,
+				  .fastopen = (uint16_t)c->tcp_fastopen,
 				  .mtu_probing = (uint8_t)c->tcp_mtu_probing,
 				  .base_mss = (uint16_t)c->tcp_base_mss,
 				  .slow_start_after_idle = (uint8_t)c->tcp_slow_start_after_idle,

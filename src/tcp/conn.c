@@ -91,6 +91,7 @@ void tcp_state_destroy(struct stack *st)
 			tcp_conn_gone(st, container_of(tcp_table_at(&ts->conns, ts->conns.heads[b] - 1), struct tcb, key),
 				      ECONNABORTED);
 	}
+	free(ts->fo_dests);
 	free(ts->syn_seen);
 	free(ts);
 	st->tcp = NULL;
@@ -257,7 +258,7 @@ bool tcp_tuple_is_free(struct stack *st, const struct ip_addr *laddr, uint16_t l
 	return (w->opts & TCP_OPT_TS) && st->now_us + st->tcp->conf.time_wait_us - w->expires_us > US_PER_S;
 }
 
-int tcp_connect(struct stack *st, struct tcb *t)
+int tcp_connect(struct stack *st, struct tcb *t, bool fastopen)
 {
 	struct sock *s = sock_of_tcb(t);
 	struct tcp_state *ts = st->tcp;
@@ -292,7 +293,10 @@ int tcp_connect(struct stack *st, struct tcb *t)
 	t->rexmit_since_us = st->now_us;
 	tcp_tcb_insert(st, t);
 	st->mib.tcp_act_open++;
-	tcp_mark_output(st, t, TCP_OUT_SYN);
+	if (unlikely(fastopen))
+		tcp_fastopen_connect(st, t);
+	if (likely(!t->fo_waits))
+		tcp_mark_output(st, t, TCP_OUT_SYN);
 	return 0;
 }
 

@@ -1,4 +1,4 @@
-/* fastopen.c - TCP Fast Open, the server's side (RFC 7413 §4.1, §4.2): data in a SYN reaches the application before the handshake ends. Called by listen.c for
+/* fastopen.c - TCP Fast Open, the server's side (RFC 7413 §4.1.1, §4.2.2): data in a SYN reaches the application before the handshake ends. Called by listen.c for
  * SYNs, slow.c and conn.c for the connections made of them; owner of the stack. Off unless the configuration and the listener (TCP_FASTOPEN) say so.
  *
  * A cookie is a keyed hash of the peer's address; the key changes with each period, and the one before counts as well (§4.1.2), so no state is
@@ -7,13 +7,14 @@
  *
  * DEVIATION(RFC 7413 §5.1): connections that are reset before they are acknowledged leave the count of pending ones at once, not after a
  * while; what they can cost stays bounded by TCP_FASTOPEN's queue length.
- * DEVIATION(RFC 7413 §4.2.1): no client: connect() with data is refused as Linux refuses it when tcp_fastopen's bit 0 is clear.
  */
 #include "tcp/tcp_int.h"
 
 #include "base/siphash.h"
 
-#define SERVER 2u /* bit of tcp_conf.fastopen, as Linux's sysctl */
+#define SERVER 2u /* bits of tcp_conf.fastopen, as Linux's sysctl */
+#define SERVER_NO_COOKIE 0x200u
+#define EVERY_LISTENER 0x400u
 #define KEY_PERIOD_US (3600ull * US_PER_S)
 
 _Static_assert(TCP_FO_COOKIE >= 4 && TCP_FO_COOKIE <= 16, "RFC 7413 §4.1.1");
@@ -34,9 +35,19 @@ enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struc
 {
 	uint64_t period = st->now_us / KEY_PERIOD_US;
 	uint8_t old[TCP_FO_COOKIE];
+	unsigned conf = st->tcp->conf.fastopen;
+	uint32_t room = l->opt.fastopen_qlen;
 
-	if (!(g->o.has & TCP_OPT_FO) || !(st->tcp->conf.fastopen & SERVER) ||
-	    atomic_load_explicit(&l->tcb.tfo_qlen, memory_order_relaxed) >= l->opt.fastopen_qlen)
+	if (!(conf & SERVER))
+		return TCP_FO_NONE;
+	if (!room && conf & EVERY_LISTENER)
+		room = atomic_load_explicit(&l->backlog, memory_order_relaxed);
+	if (atomic_load_explicit(&l->tcb.tfo_qlen, memory_order_relaxed) >= room)
+		return TCP_FO_NONE;
+	/* RFC 7413 §2: for networks where nobody forges addresses, and applications that bear a repeated SYN */
+	if ((conf & SERVER_NO_COOKIE || l->opt.fastopen_no_cookie) && (g->len || g->o.has & TCP_OPT_FO))
+		return TCP_FO_VALID;
+	if (!(g->o.has & TCP_OPT_FO))
 		return TCP_FO_NONE;
 	cookie_of(st, g->dst, g->src, period, fresh);
 	if (g->o.fo_len == TCP_FO_COOKIE) {

@@ -208,6 +208,7 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	out->tcpi_options = (uint8_t)((t->opts & TCP_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) | (t->opts & TCP_OPT_SACK ? TCPI_OPT_SACK : 0) |
 				      (t->opts & TCP_OPT_WS ? TCPI_OPT_WSCALE : 0) | (t->marks & TCP_MARK_ECN ? TCPI_OPT_ECN : 0) |
 				      (t->marks & TCP_MARK_SEEN ? TCPI_OPT_ECN_SEEN : 0) | (t->opts & TCP_OPT_FO ? TCPI_OPT_SYN_DATA : 0));
+	out->tcpi_fastopen_client_fail = t->fo_fail & 3;
 	if (t->opts & TCP_OPT_WS) {
 		out->tcpi_snd_wscale = t->snd_wscale & 15;
 		out->tcpi_rcv_wscale = t->rcv_wscale & 15;

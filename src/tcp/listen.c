@@ -49,6 +49,7 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 		.tsval = tsval,
 		.tsecr = r->ts_recent,
 		.fo = fo,
+		.fo_len = TCP_FO_COOKIE,
 	};
 	struct tcp_reply p = {
 		.laddr = &r->key.laddr,

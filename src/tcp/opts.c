@@ -99,11 +99,11 @@ unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
 	}
 	if (o->fo) {
 		*at++ = TCP_KIND_FO;
-		*at++ = 2 + TCP_FO_COOKIE;
-		memcpy(at, o->fo, TCP_FO_COOKIE);
-		at += TCP_FO_COOKIE;
-		*at++ = TCP_KIND_NOP;
-		*at++ = TCP_KIND_NOP;
+		*at++ = (uint8_t)(2 + o->fo_len);
+		memcpy(at, o->fo, o->fo_len);
+		at += o->fo_len;
+		while ((at - p) % 4)
+			*at++ = TCP_KIND_NOP;
 	}
 	return (unsigned)(at - p);
 }

@@ -16,6 +16,8 @@
 #define TCP_WSCALE_MAX 14u	     /* RFC 7323 §2.3 */
 #define TCP_TS_BYTES 12u	     /* timestamps with two NOPs in front */
 #define TCP_FO_COOKIE 8u	     /* bytes of ours; RFC 7413 §4.1.1 allows 4 to 16, even */
+#define TCP_FO_MIN 4u
+#define TCP_FO_MAX 16u
 #define TCP_TS_WORD 0x0101080au /* NOP NOP kind length */
 
 /* What a segment's options say; absent fields are 0. */
@@ -27,7 +29,7 @@ struct tcp_opts {
 	uint8_t nsack;
 	uint8_t fo_len; /* Fast Open cookie, on a SYN; 0 with TCP_OPT_FO in has: one is asked for */
 	struct tcp_sack_block sack[4]; /* host order, as on the wire, not yet validated */
-	uint8_t fo[16];
+	uint8_t fo[TCP_FO_MAX];
 };
 
 /* Parses len bytes at p. MSS, window scale and SACK-permitted count on a SYN only. Unknown options are skipped by their length;
@@ -40,7 +42,8 @@ struct tcp_syn_opts {
 	uint8_t has; /* TCP_OPT_* to be written */
 	uint8_t wscale;
 	uint32_t tsval, tsecr;
-	const uint8_t *fo; /* TCP_FO_COOKIE bytes, NULL: none */
+	const uint8_t *fo; /* Fast Open: fo_len bytes, 0 asks for a cookie; NULL: no option */
+	uint8_t fo_len;
 };
 /* Writes them to p (40 bytes room); returns the length, a multiple of 4. */
 unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o);

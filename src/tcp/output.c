@@ -154,8 +154,8 @@ static void send_syn(struct stack *st, struct tcb *t)
 	struct tcp_syn_opts o = { .mss = t->mss_offered, .has = t->opts, .wscale = t->rcv_wscale };
 	struct tcp_hdr *h;
 	unsigned hlen;
-	uint32_t wnd = tcp_initial_window(s);
-	bool synack = t->state == TCPS_SYN_RECEIVED;
+	uint32_t wnd = tcp_initial_window(s), len = 0;
+	bool synack = t->state == TCPS_SYN_RECEIVED, first;
 
 	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
 	if (!m)
@@ -164,11 +164,16 @@ static void send_syn(struct stack *st, struct tcb *t)
 		o.tsval = tcp_ts_now(st, t);
 		o.tsecr = synack ? t->ts_recent : 0;
 	}
+	first = unlikely(t->fo_syn) && !synack && !t->syn_retrans;
+	if (first)
+		tcp_fastopen_syn_opts(st, t, &o);
 	m->data_off = PKT_HEADROOM - TCP_HDR_MAX;
 	h = rte_pktmbuf_mtod(m, struct tcp_hdr *);
 	hlen = TCP_HDR_MIN + tcp_opts_write_syn((uint8_t *)(h + 1), &o);
 	m->data_len = (uint16_t)hlen;
 	m->pkt_len = hlen;
+	if (first)
+		len = tcp_fastopen_syn_data(t, m);
 	h->sport_be = t->lport_be;
 	h->dport_be = t->rport_be;
 	h->seq_be = htonl(t->iss);
@@ -186,7 +191,7 @@ static void send_syn(struct stack *st, struct tcb *t)
 	m->tx_offload = 0;
 	m->l4_len = hlen;
 	m->ol_flags = RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
-	h->csum = csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, hlen));
+	h->csum = csum_fold(tcp_pseudo_sum(&t->laddr, &t->raddr, hlen + len));
 	if (synack) {
 		t->last_ack_sent = t->rcv_nxt;
 		t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + MIN(wnd, 0xffffu));

@@ -60,8 +60,13 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 {
 	struct sock *s = sock_of_tcb(t);
 
-	/* first, the ACK */
-	if ((g->flags & TCP_ACK) && g->ack != t->snd_nxt) {
+	if (unlikely(t->fo_waits)) {
+		/* nothing was sent yet that this could answer */
+		drop_seg(st, g, DROP_TCP_ACK_INVALID);
+		return;
+	}
+	/* first, the ACK, of the SYN or also of data in it (RFC 7413 §4.2.1) */
+	if ((g->flags & TCP_ACK) && g->ack - t->snd_nxt > t->fo_bytes) {
 		tcp_reply_rst(st, g);
 		drop_seg(st, g, DROP_TCP_ACK_INVALID);
 		return;
@@ -100,6 +105,8 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	t->snd_wnd = t->max_snd_wnd = g->wnd; /* not scaled on a SYN */
 	t->snd_wl1 = g->seq;
 	if (g->flags & TCP_ACK) {
+		uint32_t early = unlikely(t->fo_syn) ? tcp_fastopen_answered(st, t, g) : 0;
+
 		t->snd_una = g->ack;
 		if (!t->syn_retrans)
 			tcp_rtt_sample(st, t, MAX(st->now_us - t->last_snd_us, 1u));
@@ -108,8 +115,13 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		t->segs_in++;
 		tcp_established(st, t);
 		sock_up_connected(st, s);
-		/* data may wait already; if not, the ACK goes alone */
-		tcp_mark_output(st, t, TCP_OUT_ACK_NOW | TCP_OUT_DATA);
+		if (unlikely(early))
+			sock_up_acked(st, s, early);
+		/* data may wait already; if not, the ACK goes alone, unless a writer waits (Linux) */
+		if (unlikely(t->fo_more) && !t->sq_next)
+			tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + st->tcp->conf.delack_us);
+		else
+			tcp_mark_output(st, t, TCP_OUT_ACK_NOW | TCP_OUT_DATA);
 		if (g->len || (g->flags & TCP_FIN)) {
 			/* RFC 9293: the rest of the segment is processed from the sixth step */
 			g->seq++;
@@ -118,7 +130,8 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 			return;
 		}
 	} else {
-		/* simultaneous open */
+		/* simultaneous open: data in our SYN comes again */
+		t->fo_bytes = 0;
 		tcp_set_state(t, TCPS_SYN_RECEIVED);
 		t->syn_retrans = 0;
 		t->backoff = 0;

@@ -52,7 +52,7 @@ enum tcp_conn_state {
 #define TCP_OPT_TS 0x01u
 #define TCP_OPT_WS 0x02u
 #define TCP_OPT_SACK 0x04u
-#define TCP_OPT_FO 0x10u  /* seen: Fast Open's; agreed to: data in the SYN was taken */
+#define TCP_OPT_FO 0x10u  /* seen: Fast Open's; agreed to: data in a SYN was taken */
 #define TCP_OPT_ECN 0x08u /* no option: ECN, agreed by the SYNs' flags (ecn.c) */
 
 /* tcb->marks: what emit() does besides; 0 for most */
@@ -232,7 +232,10 @@ struct tcb {
 	uint8_t active;	    /* opened by connect() */
 
 	/* path MTU (pmtu.c) */
-	uint16_t mtu_probe;	/* the probe under way carries so many bytes; 0: none */
+	union {
+		uint16_t mtu_probe; /* the probe under way carries so many bytes; 0: none */
+		uint16_t fo_bytes;  /* SYN_SENT: data that the SYN may carry; once it has left, that it carried (fastopen_client.c) */
+	};
 	uint64_t oow_ack_us;	/* last ACK for an unacceptable segment */
 	uint32_t mtu_probe_seq; /* it begins here */
 	uint16_t mtu_low, mtu_high; /* the search's bounds, bytes of IP packets; mtu_low 0: off */
@@ -290,6 +293,11 @@ struct tcb {
 	uint32_t total_rexmit, ooo_in, dsack_in;
 	uint16_t syn_retrans;
 	uint8_t rexmits; /* timeouts since SND.UNA last moved */
+	uint8_t fo_syn : 1;	/* Fast Open (fastopen_client.c): our first SYN asks for a cookie or shows one; ... */
+	uint8_t fo_bare : 1;	/* ... or neither, and still carries data; */
+	uint8_t fo_waits : 1;	/* it waits for data */
+	uint8_t fo_more : 1;	/* a writer has more for the moment the answer comes, whose ACK it takes along */
+	uint8_t fo_fail : 2;	/* TCP_FO_FAIL_* */
 	uint32_t rto_ms;	/* time spent in runs of timeouts that are over */
 	uint64_t bytes_rexmit;
 	uint64_t limited_us[2]; /* by the peer's window, by our buffer: as busy_us (TCP_LIMITED_RWND, _SNDBUF) */

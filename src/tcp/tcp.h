@@ -22,7 +22,7 @@ struct tcp_conf {
 	uint8_t syn_retries, synack_retries;
 	uint8_t mtu_probing;	   /* 0 off, 1 when a black hole was found, 2 always (RFC 4821) */
 	uint16_t base_mss;	   /* where the search begins */
-	uint8_t fastopen;	   /* 2: listeners may take data in SYNs */
+	uint16_t fastopen;	   /* Linux's bits: 1 connections may send data in SYNs, 2 listeners take it, 4 and 0x200 without cookies, 0x400 every listener */
 	uint8_t ecn;		   /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies;	   /* 0 never, 1 when a listener's SYN queue is full, 2 always */
 	uint8_t slow_start_after_idle; /* 1: the window says nothing after a pause (RFC 5681 §4.1) */
@@ -39,7 +39,8 @@ struct tcp_state *tcp_state_create(struct stack *st);
 void tcp_state_destroy(struct stack *st);
 /* What the configuration says; defaults without. Before the stack runs. */
 struct tcp_settings {
-	uint8_t ecn, syncookies, fastopen, mtu_probing, slow_start_after_idle; /* as Linux's sysctls */
+	uint8_t ecn, syncookies, mtu_probing, slow_start_after_idle; /* as Linux's sysctls */
+	uint16_t fastopen;
 	uint16_t base_mss;
 	uint32_t rcvbuf_max, sndbuf_max;
 };
@@ -70,8 +71,12 @@ void tcp_on_icmp_error(struct stack *st, const struct ip_addr *local, const stru
 
 /* Prepares a fresh TCB (options from s). */
 void tcp_tcb_init(struct stack *st, struct tcb *t);
-/* Active open; laddr/lport/raddr/rport are set in t. The result comes by sock_up_connected() or sock_up_error(). 0, -EADDRNOTAVAIL, -ENOBUFS. */
-int tcp_connect(struct stack *st, struct tcb *t);
+/* Active open; laddr/lport/raddr/rport are set in t. fastopen: with data, if the configuration allows and a cookie is known; then tcb.fo_waits is set and
+ * nothing is sent before tcp_fastopen_send(). The result comes by sock_up_connected() or sock_up_error(). 0, -EADDRNOTAVAIL, -ENOBUFS. */
+int tcp_connect(struct stack *st, struct tcb *t, bool fastopen);
+/* tcb.fo_waits: first (as tcp_send(), NULL: nothing) goes with the SYN, as far as it fits; tcb.fo_bytes does. more: will be written as soon as the connection
+ * stands. */
+void tcp_fastopen_send(struct stack *st, struct tcb *t, struct inbox_node *first, bool more);
 /* Appends data (list of mbufs linked through pkt_meta(m)->q, each with payload off/len) to the send queue; takes them. */
 void tcp_send(struct stack *st, struct tcb *t, struct inbox_node *first);
 /* The last byte queued is urgent (MSG_OOB): the urgent pointer points behind it (RFC 9293 §3.8.5, RFC 6093). */

@@ -9,7 +9,7 @@
  *   timer.c   deadlines                               rtt.c     RFC 6298
  *   listen.c  SYN records                             timewait.c  TIME_WAIT records
  *   reply.c   packets without a connection            isn.c     initial sequence numbers, timestamp offsets
- *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks      fastopen.c  data in SYNs
+ *   syncookie.c  what a full SYN queue answers         ecn.c     congestion marks      fastopen.c, fastopen_client.c  data in SYNs
  *   rate.c    delivery-rate samples                   pace.c    pacing
  *   cc*.c     congestion control                      drs.c     receive window and its tuning
  *   conn.c    life of a connection, down-calls        info.c    tcp_info, names      icmp.c  ICMP errors
@@ -84,6 +84,7 @@ struct tcp_state {
 	unsigned nb_unacked;
 	uint64_t challenge_from_us;
 	uint32_t challenge_left;
+	struct tcp_fo_dest *fo_dests; /* where Fast Open's cookies are for (fastopen_client.c); NULL: none was learned */
 	uint16_t *syn_seen; /* [TCP_SYN_SEEN] SYNs that were not answered (syncookie.c) */
 	uint64_t cookie_us; /* when cookie_left was last filled up */
 	uint32_t cookie_left;
@@ -425,6 +426,17 @@ enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struc
 void tcp_fastopen_acked(struct stack *st, struct tcb *t);
 void tcp_fastopen_gone(struct stack *st, struct tcb *t);
 void tcp_fastopen_syn_again(struct stack *st, struct tcb *t);
+
+/* fastopen_client.c */
+/* tcpi_fastopen_client_fail, as Linux's enum */
+enum { TCP_FO_FAIL_NONE, TCP_FO_FAIL_NO_COOKIE, TCP_FO_FAIL_NOT_ACKED, TCP_FO_FAIL_REPEATED };
+/* A connection is to be opened with data: fo_waits if its SYN can carry some. */
+void tcp_fastopen_connect(struct stack *st, struct tcb *t);
+/* The first SYN of a connection with fo_syn: its option; its data, appended to m. */
+void tcp_fastopen_syn_opts(struct stack *st, const struct tcb *t, struct tcp_syn_opts *o);
+uint32_t tcp_fastopen_syn_data(struct tcb *t, struct rte_mbuf *m);
+/* An acceptable SYN-ACK for such a SYN. Returns the bytes of data that it acknowledges, which have left the queue. */
+uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp_seg *g);
 /* listen.c */
 void tcp_synack_again(struct stack *st, struct tcp_syn *r);
 

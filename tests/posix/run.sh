@@ -32,6 +32,7 @@ for f in "$lib" "$bin/t_basic"; do
 done
 ip netns add "$ns-k" && ip netns add "$ns-s" || { echo "FAIL namespaces: needs root"; echo "0 passed, 1 failed"; exit 1; }
 ip -n "$ns-k" link set lo up
+ip netns exec "$ns-k" sysctl -qw net.ipv4.tcp_fastopen=3
 ip -n "$ns-k" addr add "$addr/24" dev lo
 ip -n "$ns-s" link set lo up
 
@@ -43,6 +44,7 @@ host_addr = "$addr"
 mask_addr = "255.255.255.0"
 stack_thread_mode = "$mode"
 tcp_conn_count = 500
+tcp_fastopen = 3
 unix_prefix = "posix$$"
 EOF
 done

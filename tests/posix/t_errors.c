@@ -190,10 +190,59 @@ static void groups(void)
 	}
 }
 
+static int so_error(int fd)
+{
+	socklen_t len = sizeof(int);
+	int err = -1;
+
+	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len));
+	return err;
+}
+
+/* connect() to AF_UNSPEC ends a connection; the socket serves again. */
+static void dissolved(void)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int port, l = t_listener(8, &port), c[2];
+	struct sockaddr_in sa = t_sa(t_addr(), port);
+	struct pollfd p;
+	char b[4];
+
+	SECTION("connect to AF_UNSPEC");
+	c[0] = t_connect(port);
+	c[1] = (int)MUST(accept(l, NULL, NULL));
+	R("connect", connect(c[0], &none, sizeof(none)));
+	p = (struct pollfd){ c[0], POLLIN | POLLOUT };
+	R("poll", poll(&p, 1, 0));
+	SAY("revents %#x\n", p.revents);
+	SAY("SO_ERROR %s\n", t_err(so_error(c[0])));
+	SAY("SO_ERROR %d\n", so_error(c[0]));
+	R("write", send(c[0], "x", 1, MSG_NOSIGNAL));
+	R("the peer reads", read(c[1], b, 4));
+	close(c[1]);
+	R("connect", connect(c[0], (struct sockaddr *)&sa, sizeof(sa)));
+	c[1] = (int)MUST(accept(l, NULL, NULL));
+	R("connect", connect(c[0], &none, sizeof(none)));
+	R("read", read(c[0], b, 4));
+	R("read", read(c[0], b, 4));
+	close(c[0]);
+	close(c[1]);
+	/* an end that the peer has closed, and one that it has seen closed */
+	c[0] = t_connect(port);
+	c[1] = (int)MUST(accept(l, NULL, NULL));
+	close(c[1]);
+	R("end", read(c[0], b, 4));
+	R("connect", connect(c[0], &none, sizeof(none)));
+	SAY("SO_ERROR %s\n", t_err(so_error(c[0])));
+	close(c[0]);
+	close(l);
+}
+
 int main(void)
 {
 	t_watchdog(60);
 	groups();
+	dissolved();
 	broken();
 	linger();
 	in_use();

@@ -407,7 +407,7 @@ static const char *compare(struct run *r, const struct event *e, const struct se
 	diff = compare_options(r, e, s, p);
 	if (diff)
 		return diff;
-	if (len && !r->sc->no_data_check && pattern_differs(s->data, len, s->seq - p->local_isn) >= 0)
+	if (len && !r->sc->no_data_check && pattern_differs(s->data, len, s->seq + !!(s->flags & TH_SYN) - p->local_isn) >= 0)
 		return "payload bytes";
 	return NULL;
 }

@@ -581,6 +581,8 @@ static void connect_unspec_dissolves(void **state)
 	char b;
 
 	assert_int_equal(sock_connect(p.c, &un, sizeof(un), tenv.self), 0);
+	assert_ready(p.c, EPOLLHUP | EPOLLERR | OUT); /* tcp_disconnect() leaves ECONNRESET */
+	assert_int_equal(get_int(p.c, SOL_SOCKET, SO_ERROR), ECONNRESET);
 	assert_ready(p.c, EPOLLHUP | OUT);
 	testenv_run_for(10000);
 	assert_int_equal(sock_recv(p.s, &b, 1, 0, tenv.self), -ECONNRESET);
