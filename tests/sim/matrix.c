@@ -47,11 +47,12 @@ static uint64_t duration_us(const struct row *r)
 	return r->mbit == 10 ? SECONDS(20) : r->mbit == 100 ? SECONDS(10) : r->rtt_ms == 100 ? SECONDS(4) : SECONDS(2);
 }
 
-static void one_row(const struct row *r, const char *cc, uint64_t seed)
+/* Returns how many segments were spuriously retransmitted in the second half. */
+static uint64_t one_row(const struct row *r, const char *cc, uint64_t us, uint64_t seed)
 {
 	struct dumbbell_conf c = { .pairs = 1, .rate_bps = r->mbit * 1000000ULL, .rtt_us = r->rtt_ms * 1000ULL, .queue_bdp = r->queue_bdp,
 				   .more = r->more, .dev = { .mtu = 1500 }, .seed = seed };
-	uint64_t us = duration_us(r), begin;
+	uint64_t begin;
 	struct stream half, all;
 	struct wire_link *l;
 	struct flow *f;
@@ -78,17 +79,39 @@ static void one_row(const struct row *r, const char *cc, uint64_t seed)
 	     (unsigned long long)l->stats.marked, l->stats.queue_area / (double)us * 8e3 / (double)c.rate_bps,
 	     (double)l->stats.queue_max * 8e3 / (double)c.rate_bps);
 	world_close(false);
+	return all.spurious - half.spurious;
 }
 
-void table_matrix(void)
+static void heading(void)
 {
 	emit("# one connection through a bottleneck: goodput in Mbit/s and in percent of the rate; segments lost, retransmitted, spuriously so, and\n");
 	emit("# that in the second half; timeouts; CE marks; mean and longest queue in ms\n");
 	emit("# %-14s %-6s %5s %4s %5s | %7s %6s %6s %6s %6s %6s %4s %6s | %8s %8s\n", "condition", "cc", "Mbit", "rtt", "BDP", "Mbit/s", "%", "lost",
 	     "rexmit", "spur.", "late", "rto", "marked", "queue", "longest");
+}
+
+void table_matrix(void)
+{
+	heading();
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		for (unsigned a = 0; a < ARRAY_SIZE(algorithms); a++)
-			one_row(&rows[i], algorithms[a], 500 + i);
+			one_row(&rows[i], algorithms[a], duration_us(&rows[i]), 500 + i);
+}
+
+/* A minute each of what bench/relay does to us and the kernel side by side: the same losses by packet number (seeds), the same reordering. Once a path is known
+ * to reorder, nothing may be sent in vain. */
+void table_long(void)
+{
+	static const struct row lossy = { "loss 1 %", 1000, 20, 1, { .chance.loss_ppm = 10000 } },
+				reorders = { "reordered 0.1 %", 1000, 20, 1, { .chance.reorder_ppm = 1000, .reorder_us = 5000 } };
+
+	heading();
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		one_row(&lossy, "cubic", SECONDS(60), seed);
+	if (one_row(&reorders, "cubic", SECONDS(60), 1)) {
+		failures++;
+		fprintf(stderr, "FAIL long: spurious retransmissions in the second half of a minute with reordering\n");
+	}
 }
 
 /* Connections of a size one after the other: the median and the longest time from connect to the last byte read. */

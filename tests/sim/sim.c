@@ -70,7 +70,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 	} tables[] = { { "goodput", table_goodput }, { "close", table_close }, { "fairness", table_fairness },
-		       { "matrix", table_matrix },   { "short", table_short } };
+		       { "matrix", table_matrix },   { "short", table_short },
+		       { "long", table_long } };
 	const char *check = NULL, *update = NULL;
 	uint64_t seed = 1;
 	uint64_t connections = 1000;
@@ -96,7 +97,7 @@ int main(int argc, char **argv)
 	while (t < ARRAY_SIZE(tables) && (argc < 2 || strcmp(argv[1], tables[t].name)))
 		t++;
 	if (t == ARRAY_SIZE(tables)) {
-		fprintf(stderr, "usage: sim goodput|close|fairness|matrix|short [--check FILE | --update FILE]\n"
+		fprintf(stderr, "usage: sim goodput|close|fairness|matrix|short|long [--check FILE | --update FILE]\n"
 				"       (GZ_SIM_ONLY=plan,plan,wire,seed: one case of close; GZ_SIM_ONLY=n: the nth condition of goodput)\n"
 				"       sim random [--connections N] [--seed S] [--verbose 1]\n");
 		return 2;

@@ -16,6 +16,7 @@ void table_close(void);
 void table_fairness(void);
 void table_matrix(void);
 void table_short(void);
+void table_long(void);
 
 /* random.c: worlds from `seed` on until there were so many connections; returns the exit code. verbose: tells about each. */
 int random_runs(uint64_t seed, uint64_t connections, bool verbose);
