@@ -34,7 +34,7 @@ check:
 
 bench:
 	@devtools/setup bench
-	@devtools/build $(BUILD)-release --buildtype=release -Dtests=true -Dbench=true
+	@devtools/build $(BUILD)-release --buildtype=release -Dtests=false -Dbench=true
 	@bench/run --build $(BUILD)-release $(ONLY)
 
 fuzz:
