@@ -327,8 +327,11 @@ cold_path static ssize_t send_early(struct sock *s, const struct iovec *iov, siz
 		idle_run_stacks(self);
 	else
 		r = sock_opened(s, self);
-	if (nonblock || r == -EINPROGRESS)
-		return early ? (ssize_t)early : -EINPROGRESS;
+	/* what has left is told, whatever ended the wait: a call that is made again must not send it twice */
+	if (nonblock)
+		r = -EINPROGRESS;
+	if (r == -EINPROGRESS || r == -EINTR)
+		return early ? (ssize_t)early : r;
 	if (r < 0 || early == n)
 		return r < 0 ? r : (ssize_t)n;
 	for (off = early; off >= iov->iov_len; iov++)
