@@ -33,6 +33,7 @@ struct end {
 static struct asked {
 	bool sackok, ws, ts, fo;
 	bool early; /* a cookie was shown, so that data in the SYN may have been taken */
+	uint32_t echo; /* the timestamp of the last SYN-ACK */
 } asked[HALF_PORTS];
 
 struct live {
@@ -116,6 +117,9 @@ static void arrive(const struct seg *s)
 		a->ts |= s->opt.has_ts || s->opt.raw_len;
 		a->fo |= s->opt.has_fo || s->opt.raw_len;
 		a->early |= s->opt.raw_len != 0; /* any bytes may be a cookie */
+	} else if (port < HALF_PORTS && (s->opt.raw_len || (s->opt.has_ts && (!asked[port].ts || s->opt.tsecr != asked[port].echo)))) {
+		/* where only a SYN cookie remembers the options, they are what the echo says */
+		asked[port].sackok = asked[port].ws = asked[port].ts = true;
 	}
 	memdev_push(&tenv.host[0].dev, seg_build(s));
 	testenv_settle();
@@ -296,6 +300,7 @@ static void half_open(struct live *l, struct bytes *b, unsigned fast)
 	if (f && seg_parse(f, &r, NULL) && r.kind == SEG_TCP && r.dport == e.rport) {
 		if (r.flags & TH_SYN) {
 			check_synack(&r, a, e.seq);
+			a->echo = r.opt.tsval;
 			e.seq = r.ack;
 		} else {
 			e.seq++;
@@ -550,6 +555,9 @@ static void check(struct live *l)
 	}
 	if (t->sq_head && at != t->snd_end)
 		abort();
+	/* what the application was told of its buffer */
+	if (t->state == TCPS_ESTABLISHED && sock_tx_used(l->s) != (uint32_t)(t->snd_end - t->snd_una))
+		abort();
 	if (((t->opts & TCP_OPT_SACK) && sacked != t->sacked_out) || lost != t->lost_out ||
 	    rexmit != t->rexmit_out)
 		abort();
@@ -594,7 +602,7 @@ static void setting(struct bytes *b)
 	c->syncookies = (v & 3) % 3;
 	c->mtu_probing = (v >> 2 & 3) % 3;
 	c->ecn = (v >> 4 & 3) % 3;
-	c->fastopen = v & 0x40 ? 2 : 0;
+	c->fastopen = v >> 6 == 3 ? 3 : v >> 6 ? 3 - (v >> 6) : 0;
 }
 
 static void listener_option(struct live *l, struct bytes *b, uint8_t what)
@@ -609,6 +617,41 @@ static void listener_option(struct live *l, struct bytes *b, uint8_t what)
 		sock_listen(l->listener, v >> 1 & 3, tenv.self);
 	else
 		sock_setopt(l->listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &v, sizeof(v), tenv.self);
+}
+
+/* The answer comes as a segment. how: bits; 0x20: with Fast Open where that is on, 0x40: without a
+ * cookie, 0x80: the data is written later. */
+static void active_open(struct live *l, struct bytes *b, uint8_t how)
+{
+	static uint8_t early[4096];
+	bool fast = how & 0x20 && tcp_conf_of(tenv.host[0].st)->fastopen & 1;
+	int one = 1;
+
+	let_go(l);
+	l->s = testenv_socket(0, SOCK_STREAM);
+	l->rport = (uint16_t)(9000 + l->opened++);
+	if (fast && how & 0x40)
+		sock_setopt(l->s, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, &one, sizeof(one), tenv.self);
+	if (fast && how & 0x80)
+		sock_setopt(l->s, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one), tenv.self);
+	if (fast && !(how & 0x80)) {
+		struct sockaddr_in sa = { .sin_family = AF_INET,
+					  .sin_port = htons(l->rport),
+					  .sin_addr.s_addr = testenv_ip(1) };
+		struct iovec iov = { early, take16(b) % sizeof(early) };
+		struct msghdr msg = { .msg_name = &sa,
+				      .msg_namelen = sizeof(sa),
+				      .msg_iov = &iov,
+				      .msg_iovlen = 1 };
+
+		sock_sendmsg(l->s, &msg, MSG_FASTOPEN, tenv.self);
+	} else {
+		testenv_connect_addr(l->s, testenv_ip(1), l->rport);
+	}
+	testenv_settle();
+	l->lport = ntohs(l->s->tcb.lport_be);
+	l->last_seq = 5000;
+	l->state = l->s->tcb.state;
 }
 
 static void act(struct live *l, struct bytes *b)
@@ -652,17 +695,9 @@ static void act(struct live *l, struct bytes *b)
 	case 14:
 		icmp_error(l, b);
 		break;
-	case 15: /* an active open; the answer comes as a segment */
-		if (l->opened < OPENED_MAX) {
-			let_go(l);
-			l->s = testenv_socket(0, SOCK_STREAM);
-			l->rport = (uint16_t)(9000 + l->opened++);
-			testenv_connect_addr(l->s, testenv_ip(1), l->rport);
-			testenv_settle();
-			l->lport = ntohs(l->s->tcb.lport_be);
-			l->last_seq = 5000;
-			l->state = l->s->tcb.state;
-		}
+	case 15:
+		if (l->opened < OPENED_MAX)
+			active_open(l, b, what);
 		break;
 	case 16 ... 23:
 		honest(l, b, what & 7, what >> 5);

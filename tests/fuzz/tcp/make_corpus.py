@@ -146,3 +146,36 @@ put('newreno_loss_again', much, wait(20), acked(4), dups(3), dups(3), acked(8), 
 put('congestion_marks', much, acked(8, ece=True), acked(8, ece=True), acked(80), acked(80), sacked(2, 4, ece=True), acked(80), much, acked(80),
     handshake=SACK | TS | WS | ECN)
 put('congestion_marks_plain', much, acked(8, ece=True), dups(4, ece=True), acked(80), acked(80), much, acked(80), handshake=WS | ECN)
+
+# --- Fast Open as the client ---
+client = act(27 | 0x20, 1 | 2 << 4 | 0x80)
+LATER, BARE = 0x80, 0x40
+
+
+def dial(how=0, data=0): return act(15 | 0x20 | how, *(() if how & LATER else (data >> 8, data & 255)))
+
+
+def answer(more=0, cookie=b'', flags=SYN | ACK):
+    """A SYN-ACK that acknowledges the SYN and so many bytes of its data."""
+    opts = bytes([0x83, 34, 10]) + cookie + b'\1\1' if len(cookie) == 8 else bytes([5, 5, 180])
+    ack = () if not flags & ACK else (1, 5, more >> 8, more & 255) if more else (1, 0)
+    return act(0, flags, 0, *ack, 0x20, 0) + opts + bytes([0])
+
+
+learn = client + dial() + answer(cookie=b'cookie12') + acked(4) + reset
+talk = send(500) + acked(8) + data(50) + read_all + fin
+put('client_asks', client, dial(), answer(cookie=b'cookie12'), talk)
+put('client_shows', learn, dial(data=900), answer(900), talk)
+put('client_not_acknowledged', learn, dial(data=900), answer(), talk)
+put('client_partly', learn, dial(data=900), answer(300), talk)
+put('client_too_much', learn, dial(data=900), answer(901), answer(900), talk)
+put('client_more_than_fits', learn, dial(data=4000), answer(1420), talk)
+put('client_later', learn, dial(LATER), answer(), send(700), answer(700), talk)
+put('client_later_never', learn, dial(LATER), answer(), answer(5), let_go)
+put('client_bare', client, dial(BARE, 1000), answer(1000), talk)
+put('client_repeated', learn, dial(data=900), wait(21), answer(), talk)
+put('client_repeated_late_ack', learn, dial(data=900), wait(21), answer(900), talk)
+put('client_avoids', client, *[dial(BARE, 300) + wait(21) + answer() + reset] * 3, dial(BARE, 300), answer(), talk)
+put('client_refused', learn, dial(data=900), answer(900, flags=RST | ACK))
+put('client_crossing', learn, dial(data=900), answer(flags=SYN), answer(flags=ACK), talk)
+put('client_no_answer', learn, dial(data=900), *[next_event] * 12)
