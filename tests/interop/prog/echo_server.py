@@ -2,7 +2,7 @@
 """echo_server - echoes every byte, closes when the peer has finished: by threads, select, poll, epoll or asyncio.
 
 usage: echo_server.py KIND PORT [ADDRESS]      KIND: threads select poll epoll epolledge asyncio forking
-Prints "listening" when ready. Ends on SIGTERM. ECHO_KEEPALIVE=1: connections that say nothing for two seconds are probed.
+Prints "listening" when ready. Ends on SIGTERM. ECHO_KEEPALIVE=1: connections that say nothing for two seconds are probed. ECHO_FASTOPEN=1: TCP_FASTOPEN.
 """
 import asyncio
 import errno
@@ -25,6 +25,8 @@ def listener(blocking):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for opt, value in ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 5)):
             s.setsockopt(socket.IPPROTO_TCP, opt, value)
+    if os.environ.get('ECHO_FASTOPEN'):
+        s.setsockopt(socket.IPPROTO_TCP, 23, 64)
     s.bind((addr, port))
     s.listen(4096)
     s.setblocking(blocking)
