@@ -190,15 +190,6 @@ static void groups(void)
 	}
 }
 
-static int so_error(int fd)
-{
-	socklen_t len = sizeof(int);
-	int err = -1;
-
-	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len));
-	return err;
-}
-
 /* connect() to AF_UNSPEC ends a connection; the socket serves again. */
 static void dissolved(void)
 {
@@ -215,8 +206,8 @@ static void dissolved(void)
 	p = (struct pollfd){ c[0], POLLIN | POLLOUT };
 	R("poll", poll(&p, 1, 0));
 	SAY("revents %#x\n", p.revents);
-	SAY("SO_ERROR %s\n", t_err(so_error(c[0])));
-	SAY("SO_ERROR %d\n", so_error(c[0]));
+	SAY("SO_ERROR %s\n", t_err(t_so_error(c[0])));
+	SAY("SO_ERROR %d\n", t_so_error(c[0]));
 	R("write", send(c[0], "x", 1, MSG_NOSIGNAL));
 	R("the peer reads", read(c[1], b, 4));
 	close(c[1]);
@@ -233,7 +224,7 @@ static void dissolved(void)
 	close(c[1]);
 	R("end", read(c[0], b, 4));
 	R("connect", connect(c[0], &none, sizeof(none)));
-	SAY("SO_ERROR %s\n", t_err(so_error(c[0])));
+	SAY("SO_ERROR %s\n", t_err(t_so_error(c[0])));
 	close(c[0]);
 	close(l);
 }
