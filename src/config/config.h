@@ -26,6 +26,7 @@
 #define CONF_NODE_MAX 8
 #define CONF_PAGE_SIZES 4
 #define CONF_ARGS_MAX 64  /* dpdk_args */
+#define CONF_FASTOPEN_BITS 0x607 /* of Linux's sysctl, that tcp_fastopen takes */
 #define CONF_KEY_MAX 96   /* upper bound on keys, for the origin table */
 
 /* --- report --- */

@@ -508,7 +508,7 @@ static void check_congestion(struct load *ld)
 
 static void check_fastopen(const struct load *ld)
 {
-	if (ld->c->tcp_fastopen & ~0x607)
+	if (ld->c->tcp_fastopen & ~CONF_FASTOPEN_BITS)
 		conf_report_add(ld->rep, LOG_LEVEL_ERROR, "%s:%u: `tcp_fastopen=%d`: unknown bits: needs %s", AT(ld, "tcp_fastopen"), ld->c->tcp_fastopen,
 				  conf_keys[conf_key_find("tcp_fastopen")].values);
 }

@@ -85,7 +85,7 @@ const struct conf_key conf_keys[] = {
 		.help = "As Linux's sysctl: 0 a listener whose queue of half-open connections is full drops; 1 it answers without keeping "
 			"anything; 2 always so."),
 
-	INT_KEY("tcp_fastopen", CONF_WORKS, tcp_fastopen, 0, 0x607, 0, .ours = true, .in_example = true, .values = "a sum of 1, 2, 4, 512 and 1024",
+	INT_KEY("tcp_fastopen", CONF_WORKS, tcp_fastopen, 0, CONF_FASTOPEN_BITS, 0, .ours = true, .in_example = true, .values = "a sum of 1, 2, 4, 512 and 1024",
 		.help = "Bits as in Linux's sysctl: 1 connections may send data in their SYN (MSG_FASTOPEN, TCP_FASTOPEN_CONNECT); 2 listeners with "
 			"TCP_FASTOPEN take it; 4 and 512 the same without cookies; 1024 every listener has TCP_FASTOPEN. A SYN may arrive "
 			"twice: only for requests that do no harm when they are repeated (RFC 7413 2.1)."),

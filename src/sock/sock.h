@@ -36,8 +36,8 @@
 #define SOCK_HAS_KERNEL 0x0400u /* posix has a real kernel socket under the same number (ANY bind) */
 #define SOCK_EVER_CONNECTED 0x0800u
 #define SOCK_ABORT 0x1000u	/* close by RST whatever the options say (a child nobody accepted) */
-#define SOCK_EARLY 0x4000u	/* with SOCK_CONNECTING: the SYN waits for the first write (Fast Open) */
 #define SOCK_CLOSED 0x2000u	/* the owner has run the close that the last reference left [stack] */
+#define SOCK_EARLY 0x4000u	/* with SOCK_CONNECTING: the SYN waits for the first write (Fast Open) */
 
 /* s->cmd_bits: what the owner shall do; set by any thread, taken by the owner in one exchange */
 #define SOCK_CMD_SEND 0x01u	/* tx_in has data */
@@ -219,7 +219,7 @@ int sock_listen(struct sock *s, int backlog, struct thread_rec *self);
  * program; when it becomes acceptable first, returns 0 with *out NULL. */
 int sock_accept(struct sock *s, struct sock **out, bool nonblock, int kernel_fd, struct thread_rec *self);
 int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struct thread_rec *self);
-/* May connections send data in their SYN (tcp_fastopen's bit 1)? */
+/* May connections send data in their SYN (tcp_fastopen's TCP_FO_CLIENT)? */
 bool sock_may_fastopen(const struct sock *s);
 /* kernel_fd: as for accept, for datagram sockets bound to ANY; -EREMOTE: look at the kernel's side. */
 ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct thread_rec *self);

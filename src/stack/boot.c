@@ -260,6 +260,8 @@ static int boot_eventfd(void)
 	return high;
 }
 
+_Static_assert(CONF_FASTOPEN_BITS == TCP_FO_BITS, "what tcp_fastopen takes is what TCP knows");
+
 static void boot_tcp(struct stack *st)
 {
 	const struct config *c = &boot.conf;

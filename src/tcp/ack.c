@@ -38,9 +38,7 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 			if (seq_gt(ack, p->seq)) {
 				if (!simple)
 					tcp_scoreboard_trim(t, m, part);
-				p->seq += part;
-				p->off = (uint16_t)(p->off + part);
-				p->len = (uint16_t)(p->len - part);
+				tcp_mbuf_trim(m, part);
 				t->delivered += part;
 				if (!simple && (x->flags & PKT_TX_EVER_REXMIT))
 					a->head_repeated |= m == t->sq_head;
@@ -84,10 +82,8 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 	if (simple)
 		tcp_rate_delivered(t, a, &last, last_us);
 	t->sq_head = m;
-	if (!m) {
-		t->sq_tail = NULL;
-		t->busy_us += st->now_us;
-	}
+	if (!m)
+		tcp_busy_ends(st, t);
 }
 
 /* RFC 6298 §3, §4, once per round trip; Karn's rule: never from a retransmitted segment, unless timestamps tell (RFC 7323 §4.1). */

@@ -12,9 +12,6 @@
 
 #include "base/siphash.h"
 
-#define SERVER 2u /* bits of tcp_conf.fastopen, as Linux's sysctl */
-#define SERVER_NO_COOKIE 0x200u
-#define EVERY_LISTENER 0x400u
 #define KEY_PERIOD_US (3600ull * US_PER_S)
 
 _Static_assert(TCP_FO_COOKIE >= 4 && TCP_FO_COOKIE <= 16, "RFC 7413 §4.1.1");
@@ -38,14 +35,14 @@ enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struc
 	unsigned conf = st->tcp->conf.fastopen;
 	uint32_t room = l->opt.fastopen_qlen;
 
-	if (!(conf & SERVER))
+	if (!(conf & TCP_FO_SERVER))
 		return TCP_FO_NONE;
-	if (!room && conf & EVERY_LISTENER)
+	if (!room && conf & TCP_FO_EVERY_LISTENER)
 		room = atomic_load_explicit(&l->backlog, memory_order_relaxed);
 	if (atomic_load_explicit(&l->tcb.tfo_qlen, memory_order_relaxed) >= room)
 		return TCP_FO_NONE;
 	/* RFC 7413 §2: for networks where nobody forges addresses, and applications that bear a repeated SYN */
-	if ((conf & SERVER_NO_COOKIE || l->opt.fastopen_no_cookie) && (g->len || g->o.has & TCP_OPT_FO))
+	if ((conf & TCP_FO_SERVER_BARE || l->opt.fastopen_no_cookie) && (g->len || g->o.has & TCP_OPT_FO))
 		return TCP_FO_VALID;
 	if (!(g->o.has & TCP_OPT_FO))
 		return TCP_FO_NONE;

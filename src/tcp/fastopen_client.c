@@ -11,9 +11,6 @@
 
 #include "base/siphash.h"
 
-#define CLIENT 1u /* bits of tcp_conf.fastopen, as Linux's sysctl */
-#define CLIENT_NO_COOKIE 4u
-
 #define FO_DESTS 256u
 #define FO_LOSSES 2u
 #define FO_AVOID_US (120ull * US_PER_S) /* doubled with every further loss ... */
@@ -71,14 +68,14 @@ void tcp_fastopen_connect(struct stack *st, struct tcb *t)
 	const struct sock_opts *o = &sock_of_tcb(t)->opt;
 	uint32_t mss;
 
-	if (!(st->tcp->conf.fastopen & CLIENT))
+	if (!(st->tcp->conf.fastopen & TCP_FO_CLIENT))
 		return;
 	if (avoided(st, d)) {
 		t->fo_fail = TCP_FO_FAIL_NO_COOKIE;
 		return;
 	}
 	t->fo_syn = 1;
-	t->fo_bare = o->fastopen_no_cookie || st->tcp->conf.fastopen & CLIENT_NO_COOKIE;
+	t->fo_bare = o->fastopen_no_cookie || st->tcp->conf.fastopen & TCP_FO_CLIENT_BARE;
 	if (!t->fo_bare && (!d || !d->len)) {
 		t->fo_fail = TCP_FO_FAIL_NO_COOKIE;
 		return;
@@ -133,22 +130,18 @@ static void arrived(struct stack *st, struct tcb *t, uint32_t bytes)
 {
 	while (bytes) {
 		struct rte_mbuf *m = t->sq_head;
-		struct pkt_meta *p = pkt_meta(m);
-		uint32_t part = MIN(p->len, bytes);
+		uint32_t part = MIN(pkt_meta(m)->len, bytes);
 
 		bytes -= part;
-		p->seq += part;
-		p->off = (uint16_t)(p->off + part);
-		p->len = (uint16_t)(p->len - part);
-		if (p->len)
+		if (part < pkt_meta(m)->len) {
+			tcp_mbuf_trim(m, part);
 			break;
+		}
 		t->sq_head = t->sq_next = tcp_sendq_next(m);
 		rte_pktmbuf_free_seg(m);
 	}
-	if (!t->sq_head) {
-		t->sq_tail = NULL;
-		t->busy_us += st->now_us;
-	}
+	if (!t->sq_head)
+		tcp_busy_ends(st, t);
 }
 
 uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp_seg *g)

@@ -15,6 +15,14 @@ struct gz_tcp_info; /* tcp/info.h */
 extern const uint32_t tcp_syn_rec_bytes, tcp_tw_rec_bytes;
 
 /* What the engine may be told by configuration; tcp_state_create() fills in the defaults; boot and tests change them before traffic. */
+/* As Linux's sysctl: connections may send data in SYNs, listeners take it; both without cookies; every listener has TCP_FASTOPEN. */
+#define TCP_FO_CLIENT 0x1u
+#define TCP_FO_SERVER 0x2u
+#define TCP_FO_CLIENT_BARE 0x4u
+#define TCP_FO_SERVER_BARE 0x200u
+#define TCP_FO_EVERY_LISTENER 0x400u
+#define TCP_FO_BITS (TCP_FO_CLIENT | TCP_FO_SERVER | TCP_FO_CLIENT_BARE | TCP_FO_SERVER_BARE | TCP_FO_EVERY_LISTENER)
+
 struct tcp_conf {
 	uint32_t rto_min_us, rto_init_us, delack_us;
 	uint32_t time_wait_us, fin_timeout_us;
@@ -22,7 +30,7 @@ struct tcp_conf {
 	uint8_t syn_retries, synack_retries;
 	uint8_t mtu_probing;	   /* 0 off, 1 when a black hole was found, 2 always (RFC 4821) */
 	uint16_t base_mss;	   /* where the search begins */
-	uint16_t fastopen;	   /* Linux's bits: 1 connections may send data in SYNs, 2 listeners take it, 4 and 0x200 without cookies, 0x400 every listener */
+	uint16_t fastopen;	   /* TCP_FO_* */
 	uint8_t ecn;		   /* 0 no, 1 asked for and agreed to, 2 agreed to */
 	uint8_t syncookies;	   /* 0 never, 1 when a listener's SYN queue is full, 2 always */
 	uint8_t slow_start_after_idle; /* 1: the window says nothing after a pause (RFC 5681 §4.1) */

@@ -311,6 +311,15 @@ static force_inline struct rte_mbuf *tcp_sendq_next(struct rte_mbuf *m)
 }
 static force_inline uint32_t tcp_mbuf_seq(struct rte_mbuf *m) { return pkt_meta(m)->seq; }
 static force_inline uint32_t tcp_mbuf_end(struct rte_mbuf *m) { return pkt_meta(m)->seq + pkt_meta(m)->len; }
+/* m's first `bytes`, not all of them, have arrived. */
+static force_inline void tcp_mbuf_trim(struct rte_mbuf *m, uint32_t bytes)
+{
+	struct pkt_meta *p = pkt_meta(m);
+
+	p->seq += bytes;
+	p->off = (uint16_t)(p->off + bytes);
+	p->len = (uint16_t)(p->len - bytes);
+}
 void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first);
 /* m keeps its first `bytes`, a new mbuf behind it gets the rest with the same marks. 0 or -ENOBUFS. */
 int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
@@ -334,6 +343,12 @@ static force_inline void tcp_busy_begins(struct stack *st, struct tcb *t, struct
 {
 	t->sq_head = m;
 	t->busy_us -= st->now_us;
+}
+/* The last of it has arrived; sq_head is NULL. */
+static force_inline void tcp_busy_ends(struct stack *st, struct tcb *t)
+{
+	t->sq_tail = NULL;
+	t->busy_us += st->now_us;
 }
 /* t->cwnd_limited became `to` (enum tcp_limited): the clocks of tcpi_rwnd_limited and tcpi_sndbuf_limited start and stop. */
 void tcp_limited_changed(struct stack *st, struct tcb *t, uint8_t from, uint8_t to);

@@ -596,13 +596,14 @@ static void flood(void)
 /* The administrator's settings. */
 static void setting(struct bytes *b)
 {
+	static const uint8_t fastopen[] = { 0, TCP_FO_SERVER, TCP_FO_CLIENT, TCP_FO_CLIENT | TCP_FO_SERVER };
 	struct tcp_conf *c = tcp_conf_of(tenv.host[0].st);
 	uint8_t v = take8(b);
 
 	c->syncookies = (v & 3) % 3;
 	c->mtu_probing = (v >> 2 & 3) % 3;
 	c->ecn = (v >> 4 & 3) % 3;
-	c->fastopen = v >> 6 == 3 ? 3 : v >> 6 ? 3 - (v >> 6) : 0;
+	c->fastopen = fastopen[v >> 6];
 }
 
 static void listener_option(struct live *l, struct bytes *b, uint8_t what)
@@ -624,7 +625,7 @@ static void listener_option(struct live *l, struct bytes *b, uint8_t what)
 static void active_open(struct live *l, struct bytes *b, uint8_t how)
 {
 	static uint8_t early[4096];
-	bool fast = how & 0x20 && tcp_conf_of(tenv.host[0].st)->fastopen & 1;
+	bool fast = how & 0x20 && tcp_conf_of(tenv.host[0].st)->fastopen & TCP_FO_CLIENT;
 	int one = 1;
 
 	let_go(l);
