@@ -162,7 +162,7 @@ static int connect_datagram(struct sock *s, const struct connect_args *a, struct
 
 bool sock_may_fastopen(const struct sock *s)
 {
-	return tcp_conf_of(sock_stack(s))->fastopen & 1;
+	return tcp_conf_of(sock_stack(s))->fastopen & TCP_FO_CLIENT;
 }
 
 int sock_opened(struct sock *s, struct thread_rec *self)
@@ -175,13 +175,6 @@ int sock_open(struct sock *s, const struct sockaddr *sa, socklen_t len, bool fas
 	struct connect_args *args = (void *)self->call.buf;
 	int64_t err;
 
-	if (len < sizeof(sa->sa_family))
-		return -EINVAL;
-	if (sa->sa_family == AF_UNSPEC) {
-		(void)stack_call(sock_stack(s), SOCK_OP_DISCONNECT, s, self);
-		atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
-		return 0;
-	}
 	if (s->type == SOCK_STREAM) {
 		switch ((enum sock_ss)atomic_load_explicit(&s->ss_state, memory_order_relaxed)) {
 		case SS_DONE:
@@ -218,11 +211,18 @@ int sock_open(struct sock *s, const struct sockaddr *sa, socklen_t len, bool fas
 		idle_run_stacks(self);
 		return -EINPROGRESS;
 	}
-	return connect_wait(s, -EINPROGRESS, false, self);
+	return sock_opened(s, self);
 }
 
 int sock_connect(struct sock *s, const struct sockaddr *sa, socklen_t len, struct thread_rec *self)
 {
+	if (len < sizeof(sa->sa_family))
+		return -EINVAL;
+	if (sa->sa_family == AF_UNSPEC) {
+		(void)stack_call(sock_stack(s), SOCK_OP_DISCONNECT, s, self);
+		atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);
+		return 0;
+	}
 	return sock_open(s, sa, len, s->opt.fastopen_connect, sock_nonblock(s), self);
 }
 

@@ -221,7 +221,7 @@ struct connect_args { /* in stack_call.buf */
 	uint16_t rport_be;
 	bool fastopen; /* the SYN may wait for data */
 };
-/* connect(); fastopen: 0 with SOCK_EARLY set means that the SYN waits for sock_send*(). */
+/* connect(), the address not being AF_UNSPEC; sa NULL: an attempt must be under way (-EINVAL). fastopen: 0 with SOCK_EARLY set means that the SYN waits for sock_send*(). */
 int sock_open(struct sock *s, const struct sockaddr *sa, socklen_t len, bool fastopen, bool nonblock, struct thread_rec *self);
 /* Waits for the end of what sock_open() began: 0, the error, -EINPROGRESS after SO_SNDTIMEO. */
 int sock_opened(struct sock *s, struct thread_rec *self);

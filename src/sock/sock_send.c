@@ -46,6 +46,12 @@ struct tx_chain {
 	size_t bytes;
 };
 
+/* Accepted from the application; counted before it can be acknowledged. Under wlock. */
+static force_inline void tx_count(struct sock *s, size_t bytes)
+{
+	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + bytes, memory_order_relaxed);
+}
+
 /* Copies at most n bytes into mbufs; fewer when buffers run out. */
 static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur *in, size_t n, struct tx_chain *chain,
 				 struct thread_rec *self)
@@ -249,38 +255,33 @@ cold_path static int tx_full(struct sock *s, bool nobufs, bool nonblock, uint64_
 	return 1;
 }
 
-static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self);
+/* Writes n bytes from in, and moves it by what was written. */
+static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flags, struct thread_rec *self);
 
 /* MSG_OOB: the last byte is urgent. It goes by itself, with the urgent pointer set in the same stay with the stack. */
-cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+cold_path static ssize_t send_urgent(struct sock *s, struct in_cur *in, size_t n, int flags, struct thread_rec *self)
 {
 	struct stack *st = sock_stack(s);
-	struct in_cur in = { .iov = iov };
 	struct tx_chain chain;
 	ssize_t sent = 0;
 
 	if (n == 0)
 		return 0;
 	if (n > 1) {
-		sent = stream_send(s, iov, n - 1, (flags & ~MSG_OOB) | MSG_MORE, self);
+		sent = stream_send(s, in, n - 1, (flags & ~MSG_OOB) | MSG_MORE, self);
 		if (sent < (ssize_t)(n - 1))
 			return sent;
-		for (size_t left = n - 1; left >= in.iov->iov_len; in.iov++)
-			left -= in.iov->iov_len;
-		in.off = n - 1;
-		for (const struct iovec *v = iov; v != in.iov; v++)
-			in.off -= v->iov_len;
 	}
 	sock_wlock(s, self);
 	thread_buffers_out(self, true);
-	tx_fill(s, st, &in, 1, &chain, self);
+	tx_fill(s, st, in, 1, &chain, self);
 	if (!chain.bytes) {
 		thread_buffers_out(self, false);
 		rlock_unlock(&s->wlock);
 		return sent ? sent : -ENOBUFS;
 	}
 	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + 1, memory_order_relaxed);
+	tx_count(s, 1);
 	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
 	(void)stack_call(st, SOCK_OP_SEND_OOB, s, self);
 	thread_buffers_out(self, false);
@@ -290,32 +291,30 @@ cold_path static ssize_t send_urgent(struct sock *s, const struct iovec *iov, si
 
 /* The first write of a connection whose SYN waits for it: as much as fits goes along. One that may wait then waits for the handshake, and the rest follows, as
  * Linux's tcp_sendmsg_fastopen() has it. */
-cold_path static ssize_t send_early(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+cold_path static ssize_t send_early(struct sock *s, struct in_cur *in, size_t n, int flags, struct thread_rec *self)
 {
 	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s);
 	struct tx_chain chain = { .bytes = 0 };
-	struct in_cur in = { .iov = iov };
 	struct stack *st = sock_stack(s);
-	struct iovec part;
-	size_t early, off;
+	size_t early;
 	ssize_t r;
 
 	sock_wlock(s, self);
 	if (!(sock_status(s) & SOCK_EARLY)) { /* another thread's write was first */
 		rlock_unlock(&s->wlock);
-		return stream_send(s, iov, n, flags, self);
+		return stream_send(s, in, n, flags, self);
 	}
 	thread_buffers_out(self, true);
 	early = MIN(n, s->tcb.fo_bytes);
 	if (early)
-		tx_fill(s, st, &in, early, &chain, self);
+		tx_fill(s, st, in, early, &chain, self);
 	if (early && !chain.bytes) {
 		thread_buffers_out(self, false);
 		rlock_unlock(&s->wlock);
 		return -ENOBUFS;
 	}
 	early = chain.bytes;
-	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + early, memory_order_relaxed);
+	tx_count(s, early);
 	self->call.arg[0] = (uint64_t)(uintptr_t)chain.first;
 	self->call.arg[1] = !nonblock && early < n;
 	r = stack_call(st, SOCK_OP_SEND_EARLY, s, self);
@@ -323,50 +322,43 @@ cold_path static ssize_t send_early(struct sock *s, const struct iovec *iov, siz
 	rlock_unlock(&s->wlock);
 	if (r < 0)
 		return r;
-	if (nonblock)
+	if (nonblock) {
 		idle_run_stacks(self);
-	else
-		r = sock_opened(s, self);
-	/* what has left is told, whatever ended the wait: a call that is made again must not send it twice */
-	if (nonblock)
 		r = -EINPROGRESS;
-	if (r == -EINPROGRESS || r == -EINTR)
-		return early ? (ssize_t)early : r;
-	if (r < 0 || early == n)
-		return r < 0 ? r : (ssize_t)n;
-	for (off = early; off >= iov->iov_len; iov++)
-		off -= iov->iov_len;
-	part = (struct iovec){ (char *)iov->iov_base + off, iov->iov_len - off };
-	n -= early;
-	r = stream_send(s, &part, MIN(n, part.iov_len), flags, self);
-	if (r < (ssize_t)part.iov_len || n == part.iov_len)
-		return (ssize_t)early + MAX(r, 0);
-	early += part.iov_len;
-	r = stream_send(s, iov + 1, n - part.iov_len, flags, self);
+	} else {
+		r = sock_opened(s, self);
+	}
+	/* what has left is told, whatever ended the wait: a call that is made again must not send it twice */
+	if ((r == -EINPROGRESS || r == -EINTR) && early)
+		return (ssize_t)early;
+	if (r < 0)
+		return r;
+	if (early < n)
+		r = stream_send(s, in, n - early, flags, self);
 	return (ssize_t)early + MAX(r, 0);
 }
 
-/* MSG_FASTOPEN: connect() and the first write in one call (RFC 7413 Appendix A). */
-cold_path static ssize_t send_fastopen(struct sock *s, const struct msghdr *msg, size_t n, int flags, struct thread_rec *self)
+/* MSG_FASTOPEN: connect() and the first write in one call (RFC 7413 Appendix A). sa: NULL without an address. */
+cold_path static ssize_t send_fastopen(struct sock *s, const struct sockaddr *sa, socklen_t len, struct in_cur *in, size_t n, int flags,
+				       struct thread_rec *self)
 {
-	const struct sockaddr *sa = msg->msg_name;
-	ssize_t r = 0;
+	int r;
 
-	if (!sock_may_fastopen(s) || (sa && msg->msg_namelen >= sizeof(sa->sa_family) && sa->sa_family == AF_UNSPEC))
+	if (!sock_may_fastopen(s) || (sa && len >= sizeof(sa->sa_family) && sa->sa_family == AF_UNSPEC))
 		return -EOPNOTSUPP;
 	if (!(sock_status(s) & SOCK_EARLY)) {
-		r = sock_open(s, sa, sa ? msg->msg_namelen : 0, true, flags & MSG_DONTWAIT || sock_nonblock(s), self);
+		if (sa && len < sizeof(sa->sa_family))
+			return -EINVAL;
+		r = sock_open(s, sa, sa ? len : 0, true, flags & MSG_DONTWAIT || sock_nonblock(s), self);
 		if (r)
 			return r;
 	}
-	return sock_status(s) & SOCK_EARLY ? send_early(s, msg->msg_iov, n, flags & ~MSG_FASTOPEN, self) :
-					     stream_send(s, msg->msg_iov, n, flags & ~MSG_FASTOPEN, self);
+	return stream_send(s, in, n, flags & ~MSG_FASTOPEN, self);
 }
 
-static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, int flags, struct thread_rec *self)
+static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flags, struct thread_rec *self)
 {
 	struct stack *st = sock_stack(s);
-	struct in_cur in = { .iov = iov };
 	bool nonblock = flags & MSG_DONTWAIT || sock_nonblock(s);
 	struct tx_chain filled = { .bytes = 0 };
 	uint64_t deadline = 0;
@@ -375,25 +367,20 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 
 	if (unlikely((sock_status(s) & (SOCK_CONNECTED | SOCK_SHUT_WR | SOCK_DEAD)) != SOCK_CONNECTED) ||
 	    unlikely(atomic_load_explicit(&s->so_error, memory_order_relaxed))) {
-		if (flags & MSG_FASTOPEN)
-			return send_fastopen(s, &(struct msghdr){ .msg_iov = (struct iovec *)(uintptr_t)iov }, n, flags, self);
 		if (sock_status(s) & SOCK_EARLY)
-			return send_early(s, iov, n, flags, self);
+			return send_early(s, in, n, flags, self);
 		r = tx_check(s, nonblock, self);
 		if (r)
 			return r;
 		st = sock_stack(s);
 	}
-	if (unlikely(flags & (MSG_OOB | MSG_FASTOPEN))) {
-		if (flags & MSG_FASTOPEN)
-			return sock_may_fastopen(s) ? -EISCONN : -EOPNOTSUPP;
-		return send_urgent(s, iov, n, flags, self); /* the urgent pointer is at the end of what this call writes */
-	}
+	if (unlikely(flags & MSG_OOB))
+		return send_urgent(s, in, n, flags, self); /* the urgent pointer is at the end of what this call writes */
 	if (unlikely(n == 0))
 		return 0;
 	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
-		tx_fill(s, st, &in, n, &filled, self);
+		tx_fill(s, st, in, n, &filled, self);
 		if (likely(filled.bytes == n && tx_inline(s, st, &filled, self)))
 			return (ssize_t)n;
 	}
@@ -410,7 +397,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 			step = MAX(step, chain.bytes);
 		} else if (likely(step)) {
 			thread_buffers_out(self, true);
-			tx_fill(s, st, &in, step, &chain, self);
+			tx_fill(s, st, in, step, &chain, self);
 		}
 		if (likely(step)) {
 			nobufs = chain.bytes < step && chain.bytes < n - sent;
@@ -419,10 +406,7 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 				if (unlikely((flags & MSG_MORE || atomic_load_explicit(&s->tx_more, memory_order_relaxed))))
 					atomic_store_explicit(&s->tx_more, sent < n || flags & MSG_MORE ? 1 : 0,
 							      memory_order_relaxed);
-				/* counted before it can be acknowledged */
-				atomic_store_explicit(&s->tx_written,
-						      atomic_load_explicit(&s->tx_written, memory_order_relaxed) + chain.bytes,
-						      memory_order_relaxed);
+				tx_count(s, chain.bytes);
 				tx_submit(s, st, &chain, self);
 			}
 			thread_buffers_out(self, false);
@@ -450,17 +434,21 @@ static ssize_t stream_send(struct sock *s, const struct iovec *iov, size_t n, in
 ssize_t sock_send(struct sock *s, const void *buf, size_t n, int flags, struct thread_rec *self)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = n };
+	struct in_cur in = { .iov = &iov };
 
 	if (unlikely(s->type != SOCK_STREAM)) {
 		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 		return dgram_send(s, &msg, n, flags, self);
 	}
-	return stream_send(s, &iov, n, flags, self);
+	if (unlikely(flags & MSG_FASTOPEN))
+		return send_fastopen(s, NULL, 0, &in, n, flags, self);
+	return stream_send(s, &in, n, flags, self);
 }
 
 ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct thread_rec *self)
 {
+	struct in_cur in = { .iov = msg->msg_iov };
 	size_t n = 0;
 
 	for (size_t i = 0; i < msg->msg_iovlen; i++) {
@@ -471,7 +459,7 @@ ssize_t sock_sendmsg(struct sock *s, const struct msghdr *msg, int flags, struct
 	if (s->type != SOCK_STREAM)
 		return dgram_send(s, msg, n, flags, self);
 	if (unlikely(flags & MSG_FASTOPEN))
-		return send_fastopen(s, msg, n, flags, self);
+		return send_fastopen(s, msg->msg_name, msg->msg_namelen, &in, n, flags, self);
 	/* A destination is ignored on a connected stream, as Linux does (it returns EISCONN only without a connection: EPIPE here). */
-	return stream_send(s, msg->msg_iov, n, flags, self);
+	return stream_send(s, &in, n, flags, self);
 }

@@ -73,12 +73,9 @@ static void polled(int fd)
 static void established(int fd)
 {
 	struct pollfd p = { fd, POLLOUT };
-	int err = -1;
-	socklen_t len = sizeof(err);
 
 	MUST(poll(&p, 1, 5000));
-	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len));
-	SAY("SO_ERROR: %d\n", err);
+	SAY("SO_ERROR: %d\n", t_so_error(fd));
 }
 
 int main(void)
@@ -235,6 +232,18 @@ int main(void)
 		close(fd);
 		close(l);
 	}
+
+	SECTION("without an address");
+	fd = tcp(SOCK_NONBLOCK);
+	R("connect", connect(fd, to, len));
+	R("send", send(fd, "hello", 5, MSG_FASTOPEN));
+	established(fd);
+	R("send", send(fd, "hello", 5, MSG_FASTOPEN));
+	R("send", send(fd, "hello", 5, MSG_FASTOPEN));
+	R("sendto", sendto(fd, "hello", 5, MSG_FASTOPEN, to, 1));
+	R("connect", connect(fd, to, 0));
+	close(fd);
+	R("on a listener", send(listener, "hello", 5, MSG_FASTOPEN));
 
 	SECTION("wrong");
 	fd = tcp(0);
