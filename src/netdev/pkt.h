@@ -45,7 +45,7 @@ struct pkt_tx {
 	uint32_t delivered_ce;	 /* of them, reported as CE-marked */
 	uint32_t first_tx_us;	 /* low half of the time when the flight began that its sample will span */
 	uint8_t flags;		 /* PKT_TX_* , see tcp/tcp_int.h */
-	uint8_t retrans;	 /* times retransmitted */
+	uint8_t push;		 /* TCP, PKT_PUSH_*: it leaves with PSH */
 	uint16_t holder;	 /* index + 1 of a client thread's record that has this buffer in its hands: see sock/sweep.c; else 0 */
 	union {
 		/* datagrams: address the application gave to sendto(), or the source of one received */
@@ -58,6 +58,9 @@ struct pkt_tx {
 	uint32_t local_be; /* received: IPv4 destination (IP_PKTINFO) */
 };
 _Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
+
+#define PKT_PUSH_END 1u /* a write ended in it, or a timer lets it go */
+#define PKT_PUSH_SYN 2u /* a SYN brought it, in vain: no small segment to Nagle */
 
 #define PKT_PRIV_BYTES 64
 

@@ -57,7 +57,9 @@ struct sock_opts {
 	uint8_t mc_ttl, mc_loop, pktinfo, recvttl;
 	uint8_t recvtos, recverr, timestamp /* 0,1 us,2 ns */, freebind;
 	uint8_t mtu_discover, defer_accept, syncnt, no_check;
-	uint8_t rcvbuf_fixed, sndbuf_fixed, bind_no_port, transparent;
+	/* rcvbuf, sndbuf, notsent_lowat are the application's, not ours or the configuration's */
+	uint8_t rcvbuf_fixed : 1, sndbuf_fixed : 1, notsent_set : 1;
+	uint8_t bind_no_port, transparent;
 	uint16_t maxseg; /* TCP_MAXSEG, 0: unset */
 	uint16_t keep_cnt;
 	uint16_t udp_segment; /* UDP_SEGMENT: a send is cut into datagrams of so many bytes; 0: not */

@@ -661,12 +661,14 @@ static int set_window_clamp(struct stack *st, struct sock *s, const struct value
 	s->opt.window_clamp = (uint32_t)MAX(v->i, (int)SOCK_RCVBUF_MIN / 2);
 	return 0;
 }
-/* 0: what the configuration says, as Linux takes its sysctl then */
+/* 0: what the configuration says, as Linux takes its sysctl then; it is not shown */
 static int set_notsent_lowat(struct stack *st, struct sock *s, const struct value *v)
 {
+	s->opt.notsent_set = v->i != 0;
 	s->opt.notsent_lowat = v->i ? (uint32_t)v->i : gz->notsent_lowat;
 	return 0;
 }
+static int get_notsent_lowat(struct stack *st, struct sock *s, char *out) { return put_int(out, s->opt.notsent_set ? (int)s->opt.notsent_lowat : 0); }
 static int get_info(struct stack *st, struct sock *s, char *out)
 {
 	struct gz_tcp_info info;
@@ -861,7 +863,7 @@ static const struct option options[] = {
 	FN(L_TCP, TCP_CONGESTION, set_congestion, get_congestion, OPT_STREAM | OPT_ENGINE),
 	RANGE(L_TCP, TCP_USER_TIMEOUT, user_timeout_ms, 0, INT_MAX, OPT_STREAM | OPT_ENGINE),
 	{ .level_index = L_TCP, .name = TCP_INQ, FIELD(inq), .flags = OPT_STREAM, .min = 0, .max = 1 },
-	FN_FIELD(L_TCP, TCP_NOTSENT_LOWAT, notsent_lowat, set_notsent_lowat, OPT_STREAM | OPT_ENGINE),
+	FN(L_TCP, TCP_NOTSENT_LOWAT, set_notsent_lowat, get_notsent_lowat, OPT_STREAM | OPT_ENGINE),
 
 	RANGE(L_UDP, UDP_SEGMENT, udp_segment, 0, UINT16_MAX, OPT_ANYTIME),
 	FLAG(L_UDP, UDP_GRO, udp_gro, OPT_ANYTIME),
@@ -925,7 +927,7 @@ static bool takes_int(const struct option *o)
 	return o->width != 0 || (o->min != INT_MIN && o->set) || o->set == set_rcvbuf || o->set == set_sndbuf ||
 	       o->set == set_rcvbufforce || o->set == set_sndbufforce || o->set == set_rcvlowat || o->set == set_timestamp ||
 	       o->set == set_timestampns || o->set == set_maxseg || o->set == set_linger2 || o->set == set_quickack ||
-	       o->set == set_max_pacing_rate;
+	       o->set == set_max_pacing_rate || o->set == set_notsent_lowat;
 }
 
 /* On the owner, or by the calling thread while the engine does not know the socket. */

@@ -15,6 +15,8 @@
 #define TX_STEP_BYTES 262144u
 /* A write up to this goes without the writers' lock when the stack is free. */
 #define TX_INLINE_BYTES 65536u
+/* What one frame for a device that segments carries at most; what a writer beyond TCP_NOTSENT_LOWAT fills */
+#define TX_CHUNK_MAX 65535u
 /* Buffers are short: how long a blocking writer lets the stack work before it asks again. */
 #define TX_NOBUF_US 1000
 
@@ -193,12 +195,13 @@ cold_path static int tx_check(struct sock *s, bool nonblock, struct thread_rec *
 	}
 }
 
-/* As Linux, where a writer that finds less than the limit waiting adds a segment at least. */
+/* As Linux, where a writer that finds less than the limit waiting fills a chunk, which is half of the peer's largest window at most. */
 cold_path static uint64_t tx_space_notsent(const struct sock *s, uint32_t lowat)
 {
-	uint64_t unsent = sock_tx_unsent(s);
+	uint64_t unsent = sock_tx_unsent(s), mss = MAX(atomic_load_explicit(&s->tx_mss, memory_order_relaxed), 1u);
+	uint64_t chunk = MIN(tcp_max_snd_wnd(&s->tcb) / 2, TX_CHUNK_MAX) / mss * mss, most = MAX(MAX(chunk, mss), lowat);
 
-	return unsent < lowat ? MAX(lowat - unsent, atomic_load_explicit(&s->tx_mss, memory_order_relaxed)) : 0;
+	return unsent < most ? most - unsent : 0;
 }
 
 static force_inline uint64_t tx_space(const struct sock *s)
@@ -378,6 +381,8 @@ static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flag
 		return send_urgent(s, in, n, flags, self); /* the urgent pointer is at the end of what this call writes */
 	if (unlikely(n == 0))
 		return 0;
+	if (unlikely(!in->iov->iov_base))
+		return -EFAULT;
 	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
 		tx_fill(s, st, in, n, &filled, self);

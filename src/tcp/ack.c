@@ -146,12 +146,18 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
 		sock_up_acked(st, sock_of_tcb(t), a->acked_data);
 }
 
-/* RFC 7661 in spirit, as Linux: cwnd grows only while it is what limits the sender. */
-static force_inline bool cwnd_was_limit(const struct tcb *t, const struct tcp_ack *a)
+/* RFC 7661 in spirit, as Linux's tcp_cwnd_validate(): cwnd grows only while it is what limits the sender, within the window at hand or the one before: being
+ * full once counts until that window is acknowledged, and slow start goes to twice what was in flight. */
+static force_inline bool cwnd_was_limit(struct tcb *t, const struct tcp_ack *a)
 {
-	if (t->cwnd < t->ssthresh)
-		return t->cwnd < 2 * a->rs.prior_pipe || t->cwnd_limited == TCP_LIMITED_CWND;
-	return t->cwnd_limited == TCP_LIMITED_CWND || a->rs.prior_pipe + t->mss > t->cwnd;
+	bool full = t->cwnd_limited == TCP_LIMITED_CWND || a->rs.prior_pipe + t->mss > t->cwnd;
+
+	if (full || seq_ge(t->snd_una - a->acked_data, t->use_seq) || (!t->use_full && a->rs.prior_pipe > t->use_max)) {
+		t->use_full = full;
+		t->use_max = a->rs.prior_pipe;
+		t->use_seq = t->snd_nxt;
+	}
+	return t->use_full || (t->cwnd < t->ssthresh && t->cwnd < 2 * t->use_max);
 }
 
 /* Algorithms that model the path see every ACK. */
@@ -183,7 +189,7 @@ static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_
 	tcp_rate_gen(st, t, a);
 	if (unlikely(t->cc->on_rate))
 		tell_rate(st, t, a);
-	if (unlikely(now == TCP_CA_RECOVERY || now == TCP_CA_REDUCED)) {
+	if (unlikely(tcp_reduces(now))) {
 		if (!t->cc->owns_cwnd)
 			tcp_prr_on_ack(t, delivered, t->lost_bytes - a->prior_lost, a->acked);
 	} else if ((a->acked_data || (unlikely(t->reordering > 3) && delivered)) && !fell && cwnd_was_limit(t, a)) {
@@ -193,6 +199,13 @@ static force_inline void congestion(struct stack *st, struct tcb *t, struct tcp_
 	}
 	if (unlikely(t->paced))
 		tcp_pace_update(t);
+}
+
+/* MSG_MORE holds a tail until more is written or an ACK comes, as on Linux. */
+static force_inline void data_may_go(struct stack *st, struct tcb *t)
+{
+	t->more = 0;
+	tcp_mark_output(st, t, TCP_OUT_DATA);
 }
 
 void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
@@ -210,7 +223,7 @@ void tcp_ack_fast(struct stack *st, struct tcb *t, uint32_t ack, uint32_t tsecr)
 	advance(st, t, ack, &a, tsecr, true);
 	congestion(st, t, &a, a.acked_data, TCP_CA_OPEN, false);
 	if (t->sq_next)
-		tcp_mark_output(st, t, TCP_OUT_DATA);
+		data_may_go(st, t);
 }
 
 void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack, uint32_t wnd)
@@ -221,9 +234,10 @@ void tcp_wnd_update(struct stack *st, struct tcb *t, uint32_t seq, uint32_t ack,
 		t->snd_wl1 = seq;
 		if (wnd != t->snd_wnd) {
 			t->snd_wnd = wnd;
-			t->max_snd_wnd = MAX(t->max_snd_wnd, wnd);
+			if (wnd > tcp_max_snd_wnd(t))
+				atomic_store_explicit(&t->max_snd_wnd, wnd, memory_order_relaxed);
 			if (t->sq_next)
-				tcp_mark_output(st, t, TCP_OUT_DATA);
+				data_may_go(st, t);
 		}
 	}
 }
@@ -257,11 +271,11 @@ bool tcp_ack_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	uint32_t wnd = (uint32_t)g->wnd << t->snd_wscale, tsecr = g->o.has & TCP_OPT_TS ? g->o.tsecr : 0;
 	uint32_t old_wnd = t->snd_wnd;
 	uint8_t reo = t->reo_armed;
-	bool fell = t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED, undoable = t->undo_ok;
+	bool fell = tcp_reduces(t->ca_state), undoable = t->undo_ok;
 
 	a.prior_high = t->sacked_out ? t->sack_high : t->snd_una;
 	/* RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, all else is challenged */
-	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - t->max_snd_wnd))) {
+	if (unlikely(seq_gt(g->ack, t->snd_nxt) || seq_lt(g->ack, t->snd_una - tcp_max_snd_wnd(t)))) {
 		tcp_challenge_ack(st, t);
 		return false;
 	}
@@ -330,6 +344,6 @@ sacks:
 	settle_timer(st, t, &a, reo, probe);
 	tcp_slow_loss_update(t);
 	if (t->sq_next || t->lost_out || t->fin_lost)
-		tcp_mark_output(st, t, TCP_OUT_DATA);
+		data_may_go(st, t);
 	return true;
 }

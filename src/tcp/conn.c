@@ -44,6 +44,7 @@ struct tcp_state *tcp_state_create(struct stack *st)
 		.syncookies = 1,
 		.ecn = 2,
 		.iw_segs = TCP_IW_SEGS,
+		.min_tso_segs = 2,
 		.cc = &tcp_cc_cubic,
 		.mtu_probing = 1,
 		.base_mss = TCP_BASE_MSS,
@@ -414,13 +415,11 @@ void tcp_on_option(struct stack *st, struct tcb *t, int optname)
 		tcp_set_mss(st, t);
 	tcp_pmtu_df(st, t);
 	tcp_keepalive_restart(st, t);
-	if (!o->cork)
-		tcp_deadline_clear(t, TCP_AT_MISC);
 	if (t->state == TCPS_FIN_WAIT_2)
 		tcp_fin_wait_2_entered(st, t);
-	/* TCP_NODELAY and the end of TCP_CORK release what was held; TCP_QUICKACK what is owed */
 	if (o->quickack && t->last_ack_sent != t->rcv_nxt)
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
+	/* The end of TCP_CORK releases what was held; so does TCP_NODELAY what is there already, in spite of TCP_CORK and MSG_MORE (Linux) */
 	if (t->sq_next)
-		tcp_mark_output(st, t, (uint8_t)(TCP_OUT_DATA | (o->nodelay && !o->cork ? TCP_OUT_PUSH : 0)));
+		tcp_mark_output(st, t, (uint8_t)(TCP_OUT_DATA | (o->nodelay && (optname == TCP_NODELAY || !o->cork) ? TCP_OUT_PUSH : 0)));
 }

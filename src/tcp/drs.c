@@ -28,11 +28,14 @@ static force_inline uint32_t space_of(const struct stack *st, const struct sock 
 	return unlikely(s->opt.window_clamp) ? MIN(space, s->opt.window_clamp) : space;
 }
 
-uint32_t tcp_initial_window(const struct sock *s)
+uint32_t tcp_initial_window(const struct sock *s, uint32_t mss)
 {
 	uint32_t space = sock_up_rcv_space(s);
 
-	return MIN(unlikely(s->opt.window_clamp) ? MIN(space, s->opt.window_clamp) : space, 65535u);
+	if (unlikely(s->opt.window_clamp))
+		space = MIN(space, s->opt.window_clamp);
+	/* whole segments, as Linux */
+	return MIN(space > mss ? space - space % mss : space, 65535u);
 }
 
 uint16_t tcp_window_to_send(struct stack *st, struct tcb *t)

@@ -144,6 +144,26 @@ static void arrived(struct stack *st, struct tcb *t, uint32_t bytes)
 		tcp_busy_ends(st, t);
 }
 
+/* What it brought in vain is data like any other now. */
+static void refused(struct tcb *t, uint32_t bytes)
+{
+	for (struct rte_mbuf *m = t->sq_head; m && bytes; m = tcp_sendq_next(m)) {
+		pkt_tx(m)->push |= PKT_PUSH_SYN;
+		bytes -= MIN(bytes, pkt_meta(m)->len);
+	}
+}
+
+/* "Fragmentation needed" for a SYN with data: it goes again at once, without (Linux). */
+void tcp_fastopen_too_large(struct stack *st, struct tcb *t, uint32_t mtu)
+{
+	if (t->state != TCPS_SYN_SENT || !t->fo_bytes || t->syn_retrans || mtu < IP4_HDR_BYTES + TCP_HDR_MIN + TCP_MSS_FLOOR)
+		return;
+	t->mss_offered = (uint16_t)MIN(t->mss_offered, mtu - IP4_HDR_BYTES - TCP_HDR_MIN);
+	t->syn_retrans++;
+	st->mib.tcp_syn_retrans++;
+	tcp_mark_output(st, t, TCP_OUT_SYN);
+}
+
 uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 {
 	bool granted = (g->o.has & TCP_OPT_FO) && g->o.fo_len >= TCP_FO_MIN && !t->fo_bare;
@@ -173,6 +193,7 @@ uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp
 		st->mib.tcp_fastopen_active++;
 	}
 	if (t->fo_bytes > bytes) {
+		refused(t, t->fo_bytes - bytes);
 		t->fo_fail = t->syn_retrans ? TCP_FO_FAIL_REPEATED : TCP_FO_FAIL_NOT_ACKED;
 		t->total_rexmit++;
 		t->bytes_rexmit += t->fo_bytes - bytes;

@@ -52,6 +52,9 @@ void tcp_forget_unacked(struct stack *st, const struct tcb *t)
 			ts->unacked[i] = NULL;
 }
 
+/* The peer sent beyond the window, and it was taken. */
+static force_inline bool overran(const struct tcb *t) { return seq_gt(t->rcv_nxt, t->rcv_adv); }
+
 /* In-order data was handed up and rcv_nxt moved by len: when to acknowledge (RFC 1122 §4.2.3.2, RFC 5681 §4.2). */
 static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t len)
 {
@@ -60,8 +63,8 @@ static force_inline void ack_policy(struct stack *st, struct tcb *t, uint32_t le
 	t->last_data_ms = tcp_now_ms(st);
 	if (unlikely(seen > t->rcv_mss))
 		t->rcv_mss = (uint16_t)MIN(len, t->mss_offered - (t->opts & TCP_OPT_TS ? TCP_TS_BYTES : 0));
-	/* more than one full segment waits: the second is here. Input only marks, so a burst gets one ACK. */
-	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong))
+	/* More than one full segment waits: the second is here. Input only marks, so a burst gets one ACK. What overran the window waits for a reader (Linux). */
+	if ((t->rcv_nxt - t->last_ack_sent > t->rcv_mss || (t->quick && !t->pingpong)) && likely(!overran(t)))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	else if (t->deadline[TCP_AT_DELACK] == TCP_NEVER)
 		ack_later(st, t);
@@ -77,7 +80,7 @@ void tcp_data_arrived(struct stack *st, struct tcb *t, uint32_t len)
 void tcp_fin_arrived(struct stack *st, struct tcb *t)
 {
 	t->pingpong = 1;
-	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss)
+	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || overran(t))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
 	else if (!t->data_segs_in)
 		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + FIN_ACK_US);

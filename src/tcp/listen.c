@@ -171,8 +171,8 @@ static void syn_offer(struct stack *st, const struct sock *l, struct tcp_syn *r)
 	struct ip_route route = { 0 };
 
 	r->rcv_wscale = r->opts & TCP_OPT_WS ? tcp_choose_wscale(st, l) : 0;
-	r->rcv_wnd = (uint16_t)tcp_initial_window(l);
 	r->mss_offered = tcp_mss_to_offer(st, l, &route);
+	r->rcv_wnd = (uint16_t)tcp_initial_window(l, r->mss_offered);
 	r->ts_off = r->opts & TCP_OPT_TS ? tcp_ts_offset(st, &r->key) : 0;
 	r->retries = 0;
 	r->acked = 0;
@@ -208,7 +208,7 @@ static cold_path void open_at_once(struct stack *st, struct sock *l, struct tcp_
 
 	if (!t)
 		return;
-	t->snd_wnd = t->max_snd_wnd = g->wnd; /* not scaled on a SYN */
+	tcp_snd_wnd_first(t, g->wnd); /* not scaled on a SYN */
 	if (!sock_up_accept(st, l, sock_of_tcb(t))) {
 		tcp_conn_gone(st, t, ECONNABORTED);
 		return;
@@ -311,7 +311,7 @@ static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct 
 	t->ts_recent = r->ts_recent;
 	t->ts_recent_us = r->sent_us;
 	t->ts_off = r->ts_off;
-	t->snd_wnd = t->max_snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
+	tcp_snd_wnd_first(t, (uint32_t)g->wnd << t->snd_wscale);
 	t->snd_wl1 = g->seq;
 	t->syn_retrans = r->retries;
 	t->segs_in = !(g->flags & TCP_SYN); /* the SYN; that of a Fast Open counts when it is processed */

@@ -154,7 +154,7 @@ static void send_syn(struct stack *st, struct tcb *t)
 	struct tcp_syn_opts o = { .mss = t->mss_offered, .has = t->opts, .wscale = t->rcv_wscale };
 	struct tcp_hdr *h;
 	unsigned hlen;
-	uint32_t wnd = tcp_initial_window(s), len = 0;
+	uint32_t wnd = tcp_initial_window(s, t->mss_offered), len = 0;
 	bool synack = t->state == TCPS_SYN_RECEIVED, first;
 
 	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
@@ -303,22 +303,17 @@ static void note_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *m, b
 {
 	struct pkt_tx *x = pkt_tx(m);
 
-	if (x->retrans < 255)
-		x->retrans++;
 	tcp_rate_sent(st, t, m, (x->flags & ~(PKT_TX_APP_LIMITED | PKT_TX_HEAD)) | (head ? PKT_TX_HEAD : 0));
 }
 
 /* ... as a segment of total bytes at seq, which is in f. */
-static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, uint32_t seq, uint32_t total)
+static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, uint32_t seq, uint32_t total, bool push)
 {
-	uint8_t flags = TCP_ACK;
+	uint8_t flags = TCP_ACK | (push ? TCP_PSH : 0);
 
-	if (seq + total == t->snd_end) {
-		flags |= TCP_PSH;
-		if (t->fin_sent) {
-			flags |= TCP_FIN;
-			t->fin_lost = 0;
-		}
+	if (seq + total == t->snd_end && t->fin_sent) {
+		flags |= TCP_FIN;
+		t->fin_lost = 0;
 	}
 	t->total_rexmit++;
 	t->bytes_rexmit += total;
@@ -337,6 +332,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit = t->mss, total;
 		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, seq);
 		struct rte_mbuf *f, *first = m;
+		bool push = false;
 		unsigned count;
 
 		if (!force && pipe + MIN(t->mss, pkt_meta(m)->len) > t->cwnd) {
@@ -358,6 +354,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		if (!f)
 			return;
 		for (unsigned i = 0; i < count; i++) {
+			push = push || pkt_tx(m)->push;
 			note_repeated(st, t, m, i == 0);
 			tcp_scoreboard_sent_again(t, m);
 			m = tcp_sendq_next(m);
@@ -368,9 +365,9 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 			t->rexmit_ts = tcp_ts_now(st, t);
 			t->rexmit_ts -= t->rexmit_ts == 0;
 		}
-		if (t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED)
+		if (tcp_reduces(t->ca_state))
 			t->prr_out += total;
-		emit_repeated(st, t, f, seq, total);
+		emit_repeated(st, t, f, seq, total, push);
 		/* the timeout counts from when the first segment last left */
 		if (first == t->sq_head && !t->reo_armed)
 			tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
@@ -385,7 +382,7 @@ static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t le
 	if (push)
 		return true;
 	if (len < avail) /* cut by the window: silly unless at least half of the largest window ever offered */
-		return len >= t->max_snd_wnd / 2;
+		return len >= tcp_max_snd_wnd(t) / 2;
 	if (t->fin_queued)
 		return true;
 	if (o->cork || t->more)
@@ -421,7 +418,7 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, t->snd_nxt);
 		uint32_t limit, total, mss = probe ? probe : t->mss, seq = t->snd_nxt;
 		unsigned count, max_mbufs = UINT32_MAX;
-		uint8_t flags = TCP_ACK;
+		uint8_t flags = TCP_ACK, pushed = 0;
 
 		if (wnd <= 0) {
 			t->cwnd_limited = TCP_LIMITED_RWND;
@@ -441,7 +438,10 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 
 			if (unlikely(t->paced))
 				most = MIN(most, t->pace_left);
-			limit = MIN(limit, MAX(room, mss));
+			if (unlikely(t->min_rtt_us >> TCP_BURST_RTT_SHIFT) && limit > mss)
+				most = MIN(most, tcp_pace_frame(st, t));
+			/* at least two frames in flight, so that ACKs keep coming (Linux) */
+			limit = MIN(limit, MAX(MIN(room, t->cwnd / 2), mss));
 			limit = MIN(limit, MAX(most, mss));
 			if (limit > mss) {
 				uint32_t tail = limit % mss;
@@ -468,21 +468,22 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		}
 		m = first;
 		for (unsigned i = 0; i < count; i++) {
+			pushed |= pkt_tx(m)->push;
 			tcp_rate_sent(st, t, m, PKT_TX_SENT);
 			m = tcp_sendq_next(m);
 		}
 		pkt_tx(first)->flags |= PKT_TX_HEAD;
 		t->sq_next = m;
 		t->snd_nxt += total;
-		if (total < mss || total % mss)
+		if ((total < mss || total % mss) && !(pushed & PKT_PUSH_SYN))
 			t->snd_sml = t->snd_nxt;
-		if (!m) {
+		/* As Linux: PSH where a write ended, and on every frame of several segments, which receivers join only so far */
+		if (pushed || total > mss)
 			flags |= TCP_PSH;
-			if (t->fin_queued) {
-				flags |= TCP_FIN;
-				t->fin_sent = 1;
-				t->snd_nxt++;
-			}
+		if (!m && t->fin_queued) {
+			flags |= TCP_FIN;
+			t->fin_sent = 1;
+			t->snd_nxt++;
 		}
 		t->bytes_sent += total;
 		/* data soon after data: request and response, ACKs will ride (Linux's ping-pong) */
@@ -504,7 +505,7 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		tcp_limited_changed(st, t, was, t->cwnd_limited);
 	if (t->snd_nxt == from)
 		return;
-	if (unlikely(t->slow & TCP_SLOW_LOSS) && (t->ca_state == TCP_CA_RECOVERY || t->ca_state == TCP_CA_REDUCED))
+	if (unlikely(t->slow & TCP_SLOW_LOSS) && tcp_reduces(t->ca_state))
 		t->prr_out += t->snd_nxt - from;
 	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER || t->persist)
 		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_us(t));
@@ -593,6 +594,7 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 		send_fin(st, t);
 		repeated = true;
 	} else {
+		bool push = false;
 		unsigned count;
 		uint32_t len;
 		struct rte_mbuf *m = last_segment(st, t, &count, &len), *f;
@@ -608,10 +610,11 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 		if (!f)
 			return;
 		for (unsigned i = 0; i < count; i++, m = tcp_sendq_next(m)) {
+			push = push || pkt_tx(m)->push;
 			note_repeated(st, t, m, i == 0);
 			pkt_tx(m)->flags |= PKT_TX_EVER_REXMIT;
 		}
-		emit_repeated(st, t, f, seq, len);
+		emit_repeated(st, t, f, seq, len, push);
 		repeated = true;
 	}
 	if (repeated)
@@ -621,28 +624,14 @@ static cold_path void send_probe(struct stack *st, struct tcb *t)
 	tcp_rexmit_timer_restart(st, t, tcp_rto_backed_off(t));
 }
 
-/* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must (RFC 9293 §3.8.6.1), or the ceiling
- * of a cork. */
+/* Data waits, nothing is in flight, so no ACK will ever call again: the persist timer must. It probes a window (RFC 9293 §3.8.6.1), ends a cork as on
+ * Linux, where tcp(7) calls it 200 ms, or tries again when there was no mbuf. */
 static void arm_for_held_data(struct stack *st, struct tcb *t)
 {
-	uint32_t avail = t->snd_end - t->snd_nxt;
-
-	if (t->snd_wnd >= MIN(avail, t->mss)) {
-		const struct sock_opts *o = &sock_of_tcb(t)->opt;
-
-		if ((o->cork || t->more) && t->deadline[TCP_AT_MISC] == TCP_NEVER)
-			tcp_deadline_set(st, t, TCP_AT_MISC, st->now_us + TCP_CORK_US);
-		/* no mbuf: try again soon */
-		if (!(o->cork || t->more) && t->deadline[TCP_AT_REXMIT] == TCP_NEVER) {
-			t->persist = 1;
-			tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + t->rto_min_us);
-		}
+	if (t->deadline[TCP_AT_REXMIT] != TCP_NEVER)
 		return;
-	}
-	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER) {
-		t->persist = 1;
-		tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
-	}
+	t->persist = 1;
+	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + MAX(tcp_rto_backed_off(t), t->rto_min_us));
 }
 
 /* Idle longer than the RTO: the window says nothing about the path any more (RFC 5681 §4.1, RFC 7661; halved per RTO as Linux does). */
@@ -702,7 +691,8 @@ void tcp_output(struct stack *st, struct tcb *t)
 	if (unlikely((t->slow & (TCP_SLOW_LOSS | TCP_SLOW_MTU)) || (flags & (TCP_OUT_PROBE | TCP_OUT_REXMIT | TCP_OUT_TLP))))
 		held = output_slow(st, t, flags);
 	if (t->sq_next && likely(!held)) {
-		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->pto_us || t->cc->on_rate)))
+		if (unlikely(!tcp_in_flight(t) && (st->now_us - t->last_snd_us > t->pto_us || t->cc->on_rate)) &&
+		    seq_gt(t->snd_una + t->snd_wnd, t->snd_nxt))
 			restart_after_idle(st, t);
 		/* lost data goes first */
 		if (likely(t->lost_out <= t->rexmit_out) || t->hold)

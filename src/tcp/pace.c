@@ -12,8 +12,8 @@
 
 #define FREE_SEGS 10u	      /* Linux: the initial window leaves in one burst */
 #define BURST_SHIFT 10	      /* 1/1024 s */
-#define BURST_RTT_SHIFT 9     /* Linux's tcp_tso_rtt_log: on short paths bursts may be longer, a queue there drains at once */
 #define BURST_MAX 65000u
+#define MIN_SEGS 2u
 #define SLOW_RATE 150000u     /* bytes per second: below 1.2 Mbit/s one segment is a burst */
 #define SS_PERCENT 200u	      /* tcp_pacing_ss_ratio, tcp_pacing_ca_ratio */
 #define CA_PERCENT 120u
@@ -61,16 +61,28 @@ uint64_t tcp_pacing_rate(const struct tcb *t)
 	return t->paced ? t->pacing_rate : t->srtt_us ? window_rate(t) : 0;
 }
 
-uint32_t tcp_pace_burst(const struct stack *st, const struct tcb *t)
+/* About a millisecond of `rate`, more where the round trip is short. */
+static uint32_t burst_of(const struct stack *st, const struct tcb *t, uint64_t rate, uint32_t min_segs)
 {
-	uint64_t bytes = t->pacing_rate >> BURST_SHIFT;
+	uint64_t bytes = rate >> BURST_SHIFT;
 	uint32_t most = st->nd->tso_max_bytes ? MIN(st->nd->tso_max_bytes, BURST_MAX) : BURST_MAX;
-	uint32_t r = t->min_rtt_us >> BURST_RTT_SHIFT;
+	uint32_t r = t->min_rtt_us >> TCP_BURST_RTT_SHIFT;
 
 	if (t->min_rtt_us && r < 32)
 		bytes += BURST_MAX >> r;
-	bytes = MIN(bytes, most);
-	return MAX((uint32_t)bytes, t->mss * (t->pacing_rate < SLOW_RATE ? 1u : 2u));
+	return MAX((uint32_t)MIN(bytes, most), t->mss * min_segs);
+}
+
+uint32_t tcp_pace_burst(const struct stack *st, const struct tcb *t)
+{
+	return burst_of(st, t, t->pacing_rate, t->pacing_rate < SLOW_RATE ? 1 : MIN_SEGS);
+}
+
+cold_path uint32_t tcp_pace_frame(const struct stack *st, const struct tcb *t)
+{
+	uint64_t rate = tcp_pacing_rate(t);
+
+	return burst_of(st, t, rate ? rate : TCP_PACE_UNLIMITED, st->tcp->conf.min_tso_segs);
 }
 
 bool tcp_pace_due(struct stack *st, struct tcb *t)

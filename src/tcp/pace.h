@@ -18,6 +18,10 @@ void tcp_pace_set_rate(struct tcb *t, uint64_t bytes_per_s);
 uint64_t tcp_pacing_rate(const struct tcb *t);
 /* Payload of one burst: about a millisecond of the rate, two segments at least. */
 uint32_t tcp_pace_burst(const struct stack *st, const struct tcb *t);
+/* Payload of one frame that the device segments, paced or not: the same of the rate that the window makes (Linux's tcp_tso_autosize()), so that a slow path
+ * does not get 64 KB at once. Where min_rtt_us is below 1 << TCP_BURST_RTT_SHIFT it is no limit. */
+#define TCP_BURST_RTT_SHIFT 9 /* Linux's tcp_tso_rtt_log: on short paths bursts may be longer, a queue there drains at once */
+uint32_t tcp_pace_frame(const struct stack *st, const struct tcb *t);
 
 bool tcp_pace_due(struct stack *st, struct tcb *t);
 void tcp_pace_charge(struct stack *st, struct tcb *t, uint32_t bytes);

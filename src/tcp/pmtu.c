@@ -145,6 +145,8 @@ void tcp_pmtu_told(struct stack *st, struct tcb *t, uint32_t mtu)
 	if (how >= IP_PMTUDISC_INTERFACE || mtu >= ip4_mtu(st, &t->route))
 		return;
 	ip4_learn_pmtu(st, ip_addr_get_v4(&t->raddr), mtu);
+	if (how != IP_PMTUDISC_DONT)
+		tcp_fastopen_too_large(st, t, mtu);
 	if (how == IP_PMTUDISC_DONT || t->state < TCPS_ESTABLISHED)
 		return;
 	st->mib.tcp_pmtu_lowered++;

@@ -33,6 +33,10 @@ void tcp_ca_set_state(struct stack *st, struct tcb *t, uint8_t state)
 {
 	if (t->cc->on_state && state != t->ca_state)
 		t->cc->on_state(st, t, state);
+	if (tcp_reduces(t->ca_state) && !tcp_reduces(state)) { /* the fields were prr.c's */
+		t->use_seq = t->snd_una;
+		t->use_max = t->use_full = 0;
+	}
 	t->ca_state = state;
 }
 
@@ -56,7 +60,7 @@ void tcp_recovery_keep_open(struct stack *st, struct tcb *t)
 /* The threshold that a reduction would start from: what it is now in the middle of one, and not far below the window else. */
 static uint32_t current_ssthresh(const struct tcb *t)
 {
-	if (t->ca_state == TCP_CA_REDUCED || t->ca_state == TCP_CA_RECOVERY)
+	if (tcp_reduces(t->ca_state))
 		return t->ssthresh;
 	return MAX(t->ssthresh, (t->cwnd >> 1) + (t->cwnd >> 2));
 }

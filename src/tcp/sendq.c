@@ -48,7 +48,7 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 		p->seq = t->snd_end;
 		t->snd_end += p->len;
 		pkt_tx(m)->flags = 0;
-		pkt_tx(m)->retrans = 0;
+		pkt_tx(m)->push = 0;
 		if (t->sq_tail)
 			pkt_meta(t->sq_tail)->q.next = &p->q;
 		else
@@ -57,6 +57,8 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 		if (!t->sq_next)
 			t->sq_next = m;
 	}
+	if (likely(!t->more) && likely(t->sq_tail))
+		pkt_tx(t->sq_tail)->push |= PKT_PUSH_END;
 }
 
 int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes)
@@ -83,6 +85,7 @@ int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_
 	memcpy((char *)n->buf_addr + q->off, (char *)m->buf_addr + p->off + bytes, rest);
 	*pkt_tx(n) = *pkt_tx(m);
 	pkt_tx(n)->flags &= (uint8_t)~PKT_TX_HEAD;
+	pkt_tx(m)->push = 0;
 	tcp_scoreboard_split(m, n);
 	/* the bytes at the old place stay: a device may still be sending them */
 	p->len = (uint16_t)bytes;

@@ -91,7 +91,7 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	}
 	t->irs = g->seq;
 	t->rcv_nxt = t->last_ack_sent = g->seq + 1;
-	t->rcv_adv = t->rcv_nxt + tcp_initial_window(s);
+	t->rcv_adv = t->rcv_nxt + tcp_initial_window(s, t->mss_offered);
 	t->opts &= g->o.has | TCP_OPT_ECN;
 	tcp_ecn_answered(t, g);
 	if (!(t->opts & TCP_OPT_WS))
@@ -102,7 +102,7 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		t->ts_recent = g->o.tsval;
 		t->ts_recent_us = st->now_us;
 	}
-	t->snd_wnd = t->max_snd_wnd = g->wnd; /* not scaled on a SYN */
+	tcp_snd_wnd_first(t, g->wnd); /* not scaled on a SYN */
 	t->snd_wl1 = g->seq;
 	if (g->flags & TCP_ACK) {
 		uint32_t early = unlikely(t->fo_syn) ? tcp_fastopen_answered(st, t, g) : 0;
@@ -118,6 +118,8 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		if (unlikely(early))
 			sock_up_acked(st, s, early);
 		/* data may wait already; if not, the ACK goes alone, unless a writer waits (Linux) */
+		if (unlikely(t->fo_more)) /* so it began with a request */
+			t->pingpong = 1;
 		if (unlikely(t->fo_more) && !t->sq_next)
 			tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + st->tcp->conf.delack_us);
 		else
@@ -220,7 +222,8 @@ static void urg_input(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 	sock_up_urgent(st, sock_of_tcb(t));
 }
 
-/* Cuts the segment to what is new and inside the window. */
+/* Cuts the segment to what is new and inside the window. One that begins inside while nothing waits to be read is taken whole, as by Linux: a peer that sends
+ * segments larger than the window would not get on otherwise, and it is one segment. */
 static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 {
 	uint32_t right = seq_max(t->rcv_adv, t->rcv_nxt);
@@ -254,7 +257,7 @@ static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 		g->flags &= (uint8_t)~TCP_FIN;
 		return;
 	}
-	if (seq_gt(g->seq + g->len, right)) {
+	if (seq_gt(g->seq + g->len, right) && (seq_ge(g->seq, right) || sock_rx_bytes(sock_of_tcb(t)))) {
 		uint32_t fits = seq_gt(right, g->seq) ? right - g->seq : 0;
 
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
@@ -453,7 +456,7 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 			return;
 		}
 		t->snd_una = g->ack;
-		t->snd_wnd = t->max_snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
+		tcp_snd_wnd_first(t, (uint32_t)g->wnd << t->snd_wscale);
 		t->snd_wl1 = g->seq;
 		tcp_established(st, t);
 		sock_up_connected(st, sock_of_tcb(t));

@@ -66,6 +66,9 @@ enum tcp_conn_state {
 /* tcb->ca_state: recovery.c tells what each means. The numbers are those of Linux's TCP_CA_Open .. TCP_CA_Loss (tcpi_ca_state); REDUCED is its CWR. */
 enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_DISORDER, TCP_CA_REDUCED, TCP_CA_RECOVERY, TCP_CA_LOSS };
 
+/* In these prr.c leads cwnd down. */
+static force_inline bool tcp_reduces(uint8_t ca_state) { return ca_state == TCP_CA_REDUCED || ca_state == TCP_CA_RECOVERY; }
+
 /* tcb->hold: what output leaves out until the next ACK */
 #define TCP_HOLD_TRY_NEW 1u /* no retransmission if new data can leave instead: F-RTO */
 #define TCP_HOLD_OLD 2u	    /* no retransmission */
@@ -87,7 +90,7 @@ enum tcp_deadline {
 	TCP_AT_REXMIT, /* retransmission or persist (tcb->persist) */
 	TCP_AT_DELACK,
 	TCP_AT_KEEP,
-	TCP_AT_MISC, /* FIN_WAIT_2 of an orphan, cork ceiling, linger */
+	TCP_AT_MISC, /* FIN_WAIT_2 of an orphan */
 	TCP_AT_COUNT,
 };
 #define TCP_NEVER UINT64_MAX
@@ -164,7 +167,7 @@ struct tcb {
 	/* --- line 3: timer, estimators, what output asks --- */
 	struct wheel_timer timer;
 	uint32_t srtt_us, min_rtt_us;
-	uint32_t max_snd_wnd;
+	_Atomic uint32_t max_snd_wnd; /* the largest that the peer offered; a writer with TCP_NOTSENT_LOWAT reads it */
 	uint32_t snd_sml;   /* end of the last small segment sent (Minshall) */
 	uint8_t backoff;    /* doublings of the RTO, until an RTT sample; or of the persist interval */
 	uint8_t persist;    /* deadline[TCP_AT_REXMIT] is the persist timer */
@@ -262,6 +265,7 @@ struct tcb {
 	uint16_t frto : 1;    /* F-RTO decides whether the timeout was spurious */
 	uint16_t hold : 2;    /* TCP_HOLD_* */
 	uint16_t fin_alone : 1; /* our FIN left without data */
+	uint16_t use_full : 1; /* cwnd was full since use_seq was SND.NXT */
 
 	/* RACK, TLP (rack.c, tlp.c) */
 	uint16_t reo_armed : 1; /* deadline[TCP_AT_REXMIT] is the reordering timer */
@@ -278,8 +282,14 @@ struct tcb {
 	uint32_t reo_delivered; /* tcb.delivered (low half) when the window was adapted */
 	uint32_t tlp_end;	/* SND.NXT behind the probe */
 
-	/* proportional rate reduction (prr.c) */
-	uint32_t prr_delivered, prr_out; /* bytes since it began */
+	union {
+		struct { /* proportional rate reduction (prr.c), in RECOVERY and REDUCED: bytes since it began */
+			uint32_t prr_delivered, prr_out;
+		};
+		struct { /* else: what was in flight at most since use_seq was SND.NXT, until that is acknowledged (ack.c) */
+			uint32_t use_max, use_seq;
+		};
+	};
 
 	/* out-of-order queue (reass.c) */
 	uint32_t ooo_true_bytes;
@@ -307,6 +317,15 @@ struct tcb {
 	_Atomic uint32_t tfo_qlen; /* of them with a connection (fastopen.c) */
 	_Atomic uint32_t syn_overflow_s; /* second, from 1, in which a cookie was last sent (syncookie.c); 0: never */
 } cache_aligned;
+
+static force_inline uint32_t tcp_max_snd_wnd(const struct tcb *t) { return atomic_load_explicit(&t->max_snd_wnd, memory_order_relaxed); }
+
+/* The peer's first window. */
+static force_inline void tcp_snd_wnd_first(struct tcb *t, uint32_t wnd)
+{
+	t->snd_wnd = wnd;
+	atomic_store_explicit(&t->max_snd_wnd, wnd, memory_order_relaxed);
+}
 
 _Static_assert(offsetof(struct tcb, rcv_adv) == 64, "key and prediction fill line 0");
 _Static_assert(offsetof(struct tcb, out_node) == 128, "line 1 holds what a predicted segment needs");

@@ -37,6 +37,7 @@ struct tcp_conf {
 	bool timestamps, sack, wscale;
 	bool pacing;		   /* whatever the algorithm */
 	uint16_t iw_segs;	   /* initial window, segments */
+	uint8_t min_tso_segs;	   /* segments that a frame for the device to cut may always have */
 	const struct tcp_cc_ops *cc; /* of sockets that do not say */
 };
 

@@ -47,7 +47,6 @@
 #define TCP_PTO_SLACK_US 2000u /* timers of a peer, as Linux's two jiffies */
 #define TCP_RENEGE_WAIT_US 10000u
 #define TCP_DELACK_US 40000u
-#define TCP_CORK_US 200000u
 #define TCP_MSS_DEFAULT 536u /* RFC 9293 §3.7.1, MUST-15 */
 #define TCP_MSS_FLOOR 48u    /* a smaller announcement is an attack on us */
 #define TCP_SYN_RETRIES 6u   /* 1+2+...+64 s: 127 s, RFC 1122 §4.2.3.5 asks for 180 in R2; Linux's */
@@ -369,7 +368,8 @@ uint16_t tcp_window_to_send(struct stack *st, struct tcb *t);
 void tcp_drs_on_data(struct stack *st, struct tcb *t);
 void tcp_drs_init(struct stack *st, struct tcb *t);
 uint8_t tcp_choose_wscale(const struct stack *st, const struct sock *s);
-uint32_t tcp_initial_window(const struct sock *s);
+/* mss: what we offer. */
+uint32_t tcp_initial_window(const struct sock *s, uint32_t mss);
 void tcp_sndbuf_tune(struct stack *st, struct tcb *t);
 
 /* pmtu.c */
@@ -452,6 +452,8 @@ void tcp_fastopen_syn_opts(struct stack *st, const struct tcb *t, struct tcp_syn
 uint32_t tcp_fastopen_syn_data(struct tcb *t, struct rte_mbuf *m);
 /* An acceptable SYN-ACK for such a SYN. Returns the bytes of data that it acknowledges, which have left the queue. */
 uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp_seg *g);
+/* ICMP says that the SYN with its data is larger than the path's MTU. */
+void tcp_fastopen_too_large(struct stack *st, struct tcb *t, uint32_t mtu);
 /* listen.c */
 void tcp_synack_again(struct stack *st, struct tcp_syn *r);
 

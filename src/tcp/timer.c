@@ -60,6 +60,13 @@ static bool on_persist(struct stack *st, struct tcb *t)
 		tcp_deadline_clear(t, TCP_AT_REXMIT);
 		return false;
 	}
+	if (seq_gt(t->snd_una + t->snd_wnd, t->snd_nxt)) {
+		/* corked, or the override timeout of SWS avoidance (RFC 9293 §3.8.6.2.1): what fits goes */
+		pkt_tx(t->sq_next)->push |= PKT_PUSH_END;
+		tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
+		tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + MAX(tcp_rto_backed_off(t), t->rto_min_us));
+		return false;
+	}
 	if (!t->rexmit_since_us)
 		t->rexmit_since_us = st->now_us;
 	else if (gave_up(st, t, t->backoff, t->app_closed ? TCP_ORPHAN_R2_US : TCP_R2_US, ETIMEDOUT))
@@ -77,11 +84,7 @@ static bool on_persist(struct stack *st, struct tcb *t)
 	tcp_slow_loss_update(t);
 	st->mib.tcp_persist_probe++;
 	tcp_deadline_set(st, t, TCP_AT_REXMIT, st->now_us + tcp_rto_backed_off(t));
-	if (seq_gt(t->snd_una + t->snd_wnd, t->snd_nxt))
-		/* the override timeout of SWS avoidance (RFC 9293 §3.8.6.2.1): what fits goes */
-		tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
-	else
-		tcp_mark_output(st, t, TCP_OUT_PROBE);
+	tcp_mark_output(st, t, TCP_OUT_PROBE);
 	return false;
 }
 
@@ -186,7 +189,6 @@ static bool on_misc(struct stack *st, struct tcb *t)
 		tcp_conn_gone(st, t, 0);
 		return true;
 	}
-	tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
 	return false;
 }
 

@@ -255,11 +255,16 @@ static bool try_send(struct waiter *w)
 		msg.msg_name = NULL;
 		msg.msg_namelen = 0;
 	}
-	r = gzsys_sendmsg(w->fd, &msg, w->flags);
-	if (r > 0 && w->progress + (uint64_t)r < w->total && gzsys_blocks(w->fd, true, w->flags, 0, &deadline)) {
+	r = gzsys_sendmsg(w->fd, &msg, w->progress ? w->flags & ~MSG_FASTOPEN : w->flags);
+	if (r > 0 && gzsys_blocks(w->fd, true, w->flags, 0, &deadline) &&
+	    (gzsys_is_opening(w->fd, w->progress + (uint64_t)r < w->total) || w->progress + (uint64_t)r < w->total)) {
 		w->progress += (uint64_t)r;
 		return false;
 	}
+	if (r == 0 && w->progress && gzsys_is_opening(w->fd, false) && gzsys_blocks(w->fd, true, w->flags, w->since_us, &deadline) && vclock_us < deadline)
+		return false;
+	if (w->progress && r == -ECONNREFUSED) /* of the handshake that it waited for */
+		w->progress = 0;
 	if (waits(w, r, true))
 		return false;
 	if (w->progress)

@@ -201,6 +201,10 @@ static int prepare_io(struct calls *cs, struct call *c, struct script_fd *f, cha
 		c->a = (int)(c->nr == CALL_READ || c->nr == CALL_WRITE ? 0 : arg_int(e, 3));
 		if (vectors(c, NULL, arg_int(e, 2), why, n))
 			return -1;
+		if (m && m->kind == VALUE_INT && !m->n) { /* read(4, NULL, 1000) */
+			free(c->buf);
+			c->buf = NULL;
+		}
 		break;
 	case CALL_READV:
 	case CALL_WRITEV:
@@ -234,7 +238,7 @@ static int prepare_io(struct calls *cs, struct call *c, struct script_fd *f, cha
 		c->sa_len = sizeof(c->sa);
 		name_of_msg(c);
 	}
-	if (call_sends(c))
+	if (call_sends(c) && c->buf)
 		pattern_fill(c->buf, c->buf_bytes, f && (f->stream || f->pipe) ? f->tx_next : 1);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "script.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,21 +117,23 @@ static int64_t sum(struct expr *x)
 
 static int64_t comparison(struct expr *x)
 {
+	static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
 	int64_t v = sum(x);
+	bool holds = true, compared = false;
 
-	if (take(x, "=="))
-		return v == sum(x);
-	if (take(x, "!="))
-		return v != sum(x);
-	if (take(x, "<="))
-		return v <= sum(x);
-	if (take(x, ">="))
-		return v >= sum(x);
-	if (take(x, "<"))
-		return v < sum(x);
-	if (take(x, ">"))
-		return v > sum(x);
-	return v;
+	/* a <= b <= c */
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+		int64_t w;
+
+		if (!take(x, ops[i]))
+			continue;
+		w = sum(x);
+		holds = holds && (i == 0 ? v == w : i == 1 ? v != w : i == 2 ? v <= w : i == 3 ? v >= w : i == 4 ? v < w : v > w);
+		compared = true;
+		v = w;
+		i = UINT_MAX; /* the next */
+	}
+	return compared ? holds : v;
 }
 
 static int64_t and_expr(struct expr *x)
@@ -172,7 +175,7 @@ int expr_run(const char *code, expr_name_fn name, void *arg, char *why, size_t w
 		int64_t v;
 		int len;
 
-		while (isspace((unsigned char)*x.p) || *x.p == ';')
+		while (isspace((unsigned char)*x.p) || *x.p == ';' || (*x.p == '\\' && x.p[1] == '\n'))
 			x.p++;
 		if (!*x.p)
 			return 0;

@@ -479,6 +479,17 @@ bool gzsys_blocks(int fd, bool sending, int flags, uint64_t now_us, uint64_t *de
 	return true;
 }
 
+bool gzsys_is_opening(int fd, bool more)
+{
+	struct gzfd *f = at(fd);
+
+	if (!f || !f->s || f->s->type != SOCK_STREAM || !(sock_status(f->s) & SOCK_CONNECTING))
+		return false;
+	if (f->s->tcb.fo_syn) /* what send_early() says for a writer that waits */
+		f->s->tcb.fo_more = more;
+	return true;
+}
+
 size_t gzsys_recv_target(int fd, int flags, size_t n)
 {
 	struct gzfd *f = at(fd);

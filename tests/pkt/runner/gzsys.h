@@ -48,6 +48,10 @@ ssize_t gzsys_splice(int in, int64_t *in_off, int out, int64_t *out_off, size_t 
  * now_us. */
 bool gzsys_blocks(int fd, bool sending, int flags, uint64_t now_us, uint64_t *deadline_us);
 
+/* A blocking send that Fast Open sent along with the SYN waits for the handshake: is it still under way? more: the call has data
+ * left for then. */
+bool gzsys_is_opening(int fd, bool more);
+
 /* So many bytes a blocking receive of n waits for: all with MSG_WAITALL, else SO_RCVLOWAT's. */
 size_t gzsys_recv_target(int fd, int flags, size_t n);
 

@@ -107,7 +107,7 @@ static void run_on_stack(const char *file, const struct script *sc, const struct
 	const char *known = known_difference(file);
 	bool differs = false;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(suts); i++) {
+	for (unsigned i = opts->public ? 1 : 0; i < ARRAY_SIZE(suts); i++) { /* the public tool joins segments and knows no chunks */
 		enum run_result r;
 
 		if ((sc->plain_only && i == 1) || (sc->offload_only && i == 0))
@@ -191,8 +191,9 @@ static void run_on_kernel(const char *file, const struct script *sc, const struc
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: pktrun [-v] [-n] [-x KNOWN-DIFFERENCES] [-k [-j JOBS] [-t USECS]] FILE-OR-DIRECTORY...\n"
+	fprintf(stderr, "usage: pktrun [-v] [-n] [-e] [-x KNOWN-DIFFERENCES] [-k [-j JOBS] [-t USECS]] FILE-OR-DIRECTORY...\n"
 			"  -v  a trace    -n  only parse\n"
+			"  -e  as the public tool judges: PSH is compared, packets after the last one of a script are no failure\n"
 			"  -x  files that are expected to fail\n"
 			"  -k, --kernel  against this machine's kernel, in network namespaces (root); -j so many at once, -t added to tolerances\n"
 			"  -r, --record  write the script with the packets and results that are seen\n");
@@ -202,14 +203,14 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = { { "kernel", no_argument, NULL, 'k' }, { "record", no_argument, NULL, 'r' }, { NULL, 0, NULL, 0 } };
-	struct run_opts opts = { false, false, 0 };
+	struct run_opts opts = { 0 };
 	bool only_parse = false, kernel = false;
 	struct child children[64] = { { 0, NULL, NULL } };
 	unsigned jobs = 4;
 	size_t n;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "vnkrj:t:x:", longs, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "vnkrej:t:x:", longs, NULL)) != -1) {
 		switch (o) {
 		case 'v':
 			opts.verbose = true;
@@ -228,6 +229,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			opts.slack_us = atoll(optarg);
+			break;
+		case 'e':
+			opts.public = true;
 			break;
 		case 'x':
 			known_path = optarg;

@@ -13,6 +13,7 @@ struct parser {
 	int line;
 	unsigned values; /* bounds memory */
 	unsigned nested; /* parentheses */
+	bool in_call;	 /* between a call's parentheses, which may be on several lines */
 	struct script *sc;
 	bool failed;
 };
@@ -33,13 +34,13 @@ static bool fail(struct parser *ps, const char *fmt, ...)
 	return false;
 }
 
-/* Skips blanks and comments; with newlines too when nl. */
+/* Skips blanks and comments; with newlines too when nl or in a call. */
 static void blanks(struct parser *ps, bool nl)
 {
 	while (ps->p < ps->end) {
 		char c = *ps->p;
 
-		if (c == '\n' && !nl)
+		if (c == '\n' && !nl && !ps->in_call)
 			return;
 		if (c == '\n') {
 			ps->line++;
@@ -739,6 +740,7 @@ static bool call(struct parser *ps, struct event *e)
 	ps->p += n;
 	if (!expect(ps, "("))
 		return false;
+	ps->in_call = true;
 	if (!take(ps, ")")) {
 		do {
 			if (e->nargs == SCRIPT_ARGS)
@@ -751,6 +753,7 @@ static bool call(struct parser *ps, struct event *e)
 		if (!expect(ps, ")"))
 			return false;
 	}
+	ps->in_call = false;
 	if (!expect(ps, "="))
 		return false;
 	if (take(ps, "..."))
@@ -808,13 +811,13 @@ static bool setting(struct parser *ps)
 						   "netmask_ip", "non_fatal", "connect_port", "speed", "init_scripts",
 						   "code_command", "code_format", "code_sockopt", "send_omit_free",
 						   "wire_client", "wire_server", "verbose", "dry_run", "strict_segments",
-						   "define", "D", "udp_encaps", "tcp_ts_tick_usecs", "tcp_ts_ecr_scaled", "no_cleanup",
+						   "define", "D", "udp_encaps", "tolerance_percent", "tcp_ts_tick_usecs", "tcp_ts_ecr_scaled", "no_cleanup",
 						   "wire_client_dev", "wire_server_dev", "wire_server_ip", "wire_server_port" };
 	struct {
 		const char *name;
 		int64_t *n;
 		bool *b;
-	} known[] = { { "tolerance_usecs", &sc->tolerance_us, NULL }, { "mtu", &sc->mtu, NULL },
+	} known[] = { { "tolerance_usecs", &sc->tolerance_us, NULL }, { "mtu", &sc->mtu, NULL }, { "mss", &sc->mss, NULL },
 		      { "remote_isn", &sc->remote_isn, NULL },	    { "check_psh", NULL, &sc->check_psh },
 		      { "burst", NULL, &sc->burst },
 		      { "plain_only", NULL, &sc->plain_only },	    { "offload_only", NULL, &sc->offload_only },

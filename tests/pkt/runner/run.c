@@ -8,7 +8,7 @@
  *
  * Segments and chunks: a kernel with segmentation offload hands its device chunks of several segments, and scripts written for it say so. One
  * segment of a script matches consecutive ones of equal size (the last may be shorter) that add up to it, and one chunk matches
- * consecutive segments of a script. PSH is compared only where --check_psh says so, for the same reason.
+ * consecutive segments of a script. PSH is compared only where --check_psh or pktrun's -e says so, for the same reason.
  */
 #include "run.h"
 #include "expr.h"
@@ -27,7 +27,7 @@
 struct peer {
 	bool used, local_known, syn_sent;
 	uint16_t lport, rport;
-	uint32_t remote_base, remote_isn; /* live = script + base; isn is live */
+	uint32_t remote_base, remote_isn; /* live = script + base; isn is live. After a SYN-ACK with a number other than 0 a script counts from it. */
 	uint32_t syn_script;		  /* script number of the SYN that was sent */
 	uint32_t local_base, local_isn;
 	uint32_t ts_base; /* live = script + base */
@@ -254,6 +254,7 @@ static int do_inbound(struct run *r, const struct event *e)
 		f = build_icmp(e, p);
 	} else {
 		if (e->seg.kind == SEG_TCP) {
+			s.seq = e->seg.seq + p->remote_base;
 			if ((e->seg.flags & TH_SYN) && !(e->seg.flags & TH_ACK) &&
 			    (!p->syn_sent || e->seg.seq != p->syn_script)) {
 				/* a new connection: our side's number is learned again */
@@ -262,12 +263,15 @@ static int do_inbound(struct run *r, const struct event *e)
 				p->ts_n = 0;
 			}
 			if (e->seg.flags & TH_SYN) {
+				bool answer = e->seg.flags & TH_ACK && !p->syn_sent;
+
 				p->syn_sent = true;
 				p->syn_script = e->seg.seq;
-				p->remote_isn = e->seg.seq + p->remote_base;
+				p->remote_isn = s.seq;
+				if (answer)
+					p->remote_base = p->remote_isn;
 			}
 			s.frag = 0x4000; /* path MTU discovery, as everybody's TCP does it */
-			s.seq = e->seg.seq + p->remote_base;
 			s.ack = e->seg.flags & TH_ACK ? e->seg.ack + p->local_base : 0;
 			s.flags = e->seg.flags;
 			s.win = e->has_win ? e->seg.win : 32792;
@@ -376,7 +380,7 @@ static const char *compare_options(struct run *r, const struct event *e, const s
 static const char *compare(struct run *r, const struct event *e, const struct seg *s, struct peer *p, uint32_t at, uint32_t len, bool ends)
 {
 	const struct seg *want = &e->seg;
-	uint8_t mask = r->sc->check_psh && ends ? 0xff : (uint8_t)~TH_PSH;
+	uint8_t mask = (r->sc->check_psh || r->opts.public) && ends ? 0xff : (uint8_t)~TH_PSH;
 	const char *diff;
 
 	if (want->kind != s->kind)
@@ -566,7 +570,7 @@ static int finish_call(struct run *r)
 
 	if (!r->call_runs)
 		return 0;
-	want = r->call_since + (e->when == TIME_RELATIVE ? e->done_us : e->done_us - e->us);
+	want = r->call_since + e->done_us - e->us; /* both from the same moment */
 	tol = tolerance(r, want - r->call_since);
 	if (!r->call_over)
 		pass_time(r, want + tol, false);
@@ -631,8 +635,11 @@ static int do_shell(struct run *r, const struct event *e)
 {
 	char why[400];
 
-	if (!shell_run(e->code, r->sut->sysctl, NULL, why, sizeof(why)))
+	if (!shell_run(r->sc->name, e->code, r->sut->sysctl, NULL, why, sizeof(why))) {
+		if (e == r->sc->first) /* what prepares takes no time of the script */
+			r->start_us = r->sut->now_us();
 		return 0;
+	}
 	r->skipped = true;
 	return bad(r, e->line, "%s", why);
 }
@@ -807,7 +814,7 @@ static void record_events(struct run *r)
 			break;
 		case EVENT_SHELL:
 			printf(" %.*s\n", (int)e->text_len, e->text);
-			if (shell_run(e->code, r->sut->sysctl, NULL, why, sizeof(why)))
+			if (shell_run(r->sc->name, e->code, r->sut->sysctl, NULL, why, sizeof(why)))
 				bad(r, e->line, "%s", why);
 			break;
 		default:
@@ -867,10 +874,10 @@ static void check_end(struct run *r)
 	char got[512];
 	struct seg s;
 
-	if (f && !r->sc->allow_extra && seg_parse(f, &s, NULL))
+	if (f && !r->sc->allow_extra && !r->opts.public && seg_parse(f, &s, NULL))
 		bad(r, 0, "the script is over, but a packet was sent at %.6f that it does not mention:\n\tseen:     %s",
 		    (double)(f->time_us - r->start_us) / 1e6, print_live(r, &s, got, sizeof(got)));
-	else if (!r->failed && r->rest && !r->sc->allow_extra)
+	else if (!r->failed && r->rest && !r->sc->allow_extra && !r->opts.public)
 		bad(r, 0, "the script is over in the middle of a chunk");
 	free(f);
 	free(r->rest);

@@ -10,6 +10,7 @@ enum run_result { RUN_PASSED, RUN_FAILED, RUN_SKIPPED };
 struct run_opts {
 	bool verbose;	  /* a trace on stdout */
 	bool record;	  /* write down what the system does instead of judging it: the script on stdout, with packets and results filled in */
+	bool public;	  /* as the public tool judges: PSH is compared, packets after the last one of a script are no failure */
 	int64_t slack_us; /* added to every tolerance: real time on a busy machine */
 };
 

@@ -69,6 +69,7 @@ struct script {
 	unsigned nb_events;
 	/* --name=value lines */
 	int64_t tolerance_us, mtu, remote_isn;
+	int64_t mss; /* of inbound packets that are longer: as if a device had joined segments; 0: they are taken for one */
 	bool check_psh, burst, plain_only, offload_only, no_data_check, allow_extra;
 	char error[512]; /* "file:line: what" */
 };

@@ -124,7 +124,7 @@ static int64_t attempt(struct call *c)
 		iov[0] = (struct iovec){ c->buf + c->progress, c->buf_bytes - c->progress };
 		msg.msg_iov = iov;
 		msg.msg_iovlen = 1;
-		return gzsys_sendmsg(c->fd, &msg, c->a);
+		return gzsys_sendmsg(c->fd, &msg, c->a & ~MSG_FASTOPEN);
 	case CALL_FCNTL:
 		return gzsys_fcntl(c->fd, c->a, c->b);
 	case CALL_IOCTL:
@@ -191,10 +191,16 @@ static bool try(struct call *c)
 		c->progress += (uint64_t)r;
 		return false;
 	}
-	if (call_sends(c) && r > 0 && c->progress + (uint64_t)r < c->buf_bytes && gzsys_blocks(c->fd, true, c->a, 0, &deadline)) {
+	if (call_sends(c) && r > 0 && gzsys_blocks(c->fd, true, c->a, 0, &deadline) &&
+	    (gzsys_is_opening(c->fd, c->progress + (uint64_t)r < c->buf_bytes) || c->progress + (uint64_t)r < c->buf_bytes)) {
 		c->progress += (uint64_t)r;
 		return false;
 	}
+	if (call_sends(c) && r == 0 && c->progress && gzsys_is_opening(c->fd, false) && gzsys_blocks(c->fd, true, c->a, wait.since_us, &deadline) &&
+	    vclock_us < deadline)
+		return false;
+	if (c->progress && r == -ECONNREFUSED) /* of the handshake that it waited for */
+		c->progress = 0;
 	if (waits(c, r))
 		return false;
 	if (c->progress)

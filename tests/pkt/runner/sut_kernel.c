@@ -31,11 +31,14 @@
 
 static struct {
 	int tun, sniff;
+	uint32_t mss;
 	struct frame *head, **tail;
 	pthread_t thread;
 	bool thread_runs;
 	_Atomic bool thread_done;
 } k;
+
+#define ROUTE "192.0.2.0/24 via 192.168.0.2 dev tun0"
 
 static uint64_t kernel_now(void)
 {
@@ -55,17 +58,6 @@ static bool write_file(const char *path, const char *value)
 	return ok;
 }
 
-static bool kernel_sysctl(void *arg, const char *name, const char *value, char *why, size_t n)
-{
-	char path[200];
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", name);
-	if (write_file(path, value))
-		return true;
-	snprintf(why, n, "cannot set %s to %s: %s", name, value, strerror(errno));
-	return false;
-}
-
 static int run(const char *cmd, char *why, size_t n)
 {
 	int rc = system(cmd);
@@ -73,6 +65,22 @@ static int run(const char *cmd, char *why, size_t n)
 	if (rc)
 		snprintf(why, n, "status %d of: %s", rc, cmd);
 	return rc ? -1 : 0;
+}
+
+static bool kernel_sysctl(void *arg, const char *name, const char *value, char *why, size_t n)
+{
+	char path[200];
+
+	/* the machine may not allow all of them in a namespace; for a route it does */
+	if (!strcmp(name, "tcp_congestion_control")) {
+		snprintf(path, sizeof(path), "ip route change " ROUTE " congctl %.16s", value);
+		return !run(path, why, n);
+	}
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", name);
+	if (write_file(path, value))
+		return true;
+	snprintf(why, n, "cannot set %s to %s: %s", name, value, strerror(errno));
+	return false;
 }
 
 static int open_tun(char *why, size_t n)
@@ -105,6 +113,7 @@ static int kernel_open(const struct script *sc, char *why, size_t n)
 
 	memset(&k, 0, sizeof(k));
 	k.tail = &k.head;
+	k.mss = (uint32_t)sc->mss;
 	if (unshare(CLONE_NEWNET)) {
 		snprintf(why, n, "a network namespace needs root: %s", strerror(errno));
 		return -1;
@@ -114,7 +123,7 @@ static int kernel_open(const struct script *sc, char *why, size_t n)
 	write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
 	snprintf(cmd, sizeof(cmd),
 		 "ip link set lo up && ip link set tun0 mtu %d && ip addr add 192.168.0.1/16 dev tun0 && ip link set tun0 up && "
-		 "ip route add 192.0.2.0/24 via 192.168.0.2 dev tun0 congctl cubic",
+		 "ip route add " ROUTE " congctl cubic",
 		 (int)(sc->mtu ? sc->mtu : 1500));
 	if (run(cmd, why, n))
 		return -1;
@@ -216,6 +225,10 @@ static void kernel_push(struct frame *f, bool more)
 	uint32_t n = (uint32_t)(f->data[SEG_ETH_BYTES + 2] << 8 | f->data[SEG_ETH_BYTES + 3]);
 	struct iovec iov[2] = { { &h, sizeof(h) }, { f->data + SEG_ETH_BYTES, n } };
 
+	if (k.mss && n > k.mss + 60 && f->data[SEG_ETH_BYTES + 9] == IPPROTO_TCP) {
+		h.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		h.gso_size = (uint16_t)k.mss;
+	}
 	if (writev(k.tun, iov, 2) < 0)
 		fprintf(stderr, "tun: %s\n", strerror(errno));
 	free(f);

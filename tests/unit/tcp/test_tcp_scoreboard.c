@@ -43,7 +43,7 @@ static struct tcb *sender(uint32_t first_seq, unsigned mbufs, uint32_t mbuf_most
 	t->mss_offered = 1000;
 	tcp_tcb_insert(st, t);
 	tcp_established(st, t);
-	t->snd_wnd = t->max_snd_wnd = 1 << 20;
+	tcp_snd_wnd_first(t, 1 << 20);
 	t->cwnd = 1 << 20;
 	for (unsigned i = 0; i < mbufs; i++) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(tenv.pool);
