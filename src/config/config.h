@@ -85,7 +85,7 @@ struct config {
 	struct conf_strings dpdk_args;
 	char *num_cpus_text, *app_exclude_cpus_text, *unix_prefix, *host_addr_text, *mask_addr_text, *gateway_addr_text,
 		*host_addr6_text, *gateway_addr6_text, *devices, *kernel_interface, *bond_slave_mac, *stack_thread_mode, *log_file,
-		*on_start_failure, *process_numa, *tcp_congestion;
+		*on_start_failure, *process_numa, *tcp_congestion, *tcp_fastopen_key;
 	int listen_shadow, use_ltran, app_bind_numa, main_thread_affinity, low_power_mode, stack_interrupt, flow_bifurcation,
 		rpc_number, nic_read_number, nic_rxqueue_size, nic_txqueue_size, bond_mode, bond_miimon, udp_enable, nic_vlan_mode,
 		tcp_conn_count, mbuf_count_per_conn, mem_cache_num, stack_num, send_cache_mode, socket_fast_close, use_sockmap,
@@ -249,6 +249,8 @@ extern const unsigned conf_key_count;
 
 /* Index of the key, or -1. */
 int conf_key_find(const char *name);
+/* tcp_fastopen_key's text, as Linux's sysctl has it, to numbers: how many keys of four; 0: it is none. */
+unsigned conf_fastopen_keys(const char *text, uint32_t words[8]);
 /* Nearest known key by edit distance, or NULL when none is near. */
 const char *conf_key_nearest(const char *name);
 /* The effective value as it would be written in the file. Returns buf. */

@@ -506,6 +506,34 @@ static void check_congestion(struct load *ld)
 			  AT(ld, "tcp_congestion"), ld->c->tcp_congestion);
 }
 
+/* "00000000-00000000-00000000-00000000[,...]" as Linux's tcp_fastopen_key. How many keys; 0: not that. */
+unsigned conf_fastopen_keys(const char *text, uint32_t words[8])
+{
+	unsigned n = 0;
+
+	do {
+		for (unsigned i = 0; i < 4; i++, text += *text == '-') {
+			size_t digits = strspn(text, "0123456789abcdefABCDEF");
+
+			if (!digits || digits > 8 || text[digits] != (i < 3 ? '-' : text[digits] == ',' ? ',' : 0))
+				return 0;
+			words[4 * n + i] = (uint32_t)strtoul(text, NULL, 16);
+			text += digits;
+		}
+		n++;
+	} while (n < 2 && *text++ == ',');
+	return n == 2 && *text ? 0 : n;
+}
+
+static void check_fastopen_key(struct load *ld)
+{
+	uint32_t words[8];
+
+	if (*ld->c->tcp_fastopen_key && !conf_fastopen_keys(ld->c->tcp_fastopen_key, words))
+		conf_report_add(ld->rep, LOG_LEVEL_ERROR, "%s:%u: `tcp_fastopen_key`: not one or two keys of 4 times 8 hexadecimal digits: "
+				"needs \"01234567-89abcdef-01234567-89abcdef\", with a comma before a second", AT(ld, "tcp_fastopen_key"));
+}
+
 static void check_fastopen(const struct load *ld)
 {
 	if (ld->c->tcp_fastopen & ~CONF_FASTOPEN_BITS)
@@ -523,6 +551,7 @@ static void check_values(struct load *ld)
 	check_word(ld, "stack_thread_mode", c->stack_thread_mode, "run-to-wakeup", "run-to-completion", NULL);
 	check_word(ld, "on_start_failure", c->on_start_failure, "kernel", "exit", NULL);
 	check_congestion(ld);
+	check_fastopen_key(ld);
 	check_fastopen(ld);
 	check_stacks(ld);
 	check_power_of_two(ld, "nic_rxqueue_size", c->nic_rxqueue_size);

@@ -89,6 +89,10 @@ const struct conf_key conf_keys[] = {
 		.help = "Bits as in Linux's sysctl: 1 connections may send data in their SYN (MSG_FASTOPEN, TCP_FASTOPEN_CONNECT); 2 listeners with "
 			"TCP_FASTOPEN take it; 4 and 512 the same without cookies; 1024 every listener has TCP_FASTOPEN. A SYN may arrive "
 			"twice: only for requests that do no harm when they are repeated (RFC 7413 2.1)."),
+	STR_KEY("tcp_fastopen_key", CONF_WORKS, tcp_fastopen_key, "", .ours = true, .in_example = true,
+		.example = "01234567-89abcdef-01234567-89abcdef", .values = "one or two keys as in Linux's sysctl, of 4 times 8 hexadecimal digits, with a comma between",
+		.help = "The key of Fast Open's cookies; a second one is good but makes none. Servers behind one address need the same, and Linux's "
+			"with the same key give out the same cookies. Empty: made up, and changed every hour. TCP_FASTOPEN_KEY goes first."),
 
 	/* --- sizes --- */
 	INT_KEY("tcp_conn_count", CONF_WORKS, tcp_conn_count, 1, 16777216, 1500, .in_example = true,

@@ -60,6 +60,7 @@ struct pkt_tx {
 _Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
 
 #define PKT_PUSH_END 1u /* a write ended in it, or a timer lets it go */
+#define PKT_PUSH_EOR 4u /* MSG_EOR: what follows begins another segment; set by the writer */
 #define PKT_PUSH_SYN 2u /* a SYN brought it, in vain: no small segment to Nagle */
 
 #define PKT_PRIV_BYTES 64

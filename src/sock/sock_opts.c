@@ -614,6 +614,8 @@ static int set_fastopen(struct stack *st, struct sock *s, const struct value *v)
 	s->opt.fastopen_qlen = (uint16_t)MIN((uint32_t)v->i, SOCK_SOMAXCONN);
 	return 0;
 }
+static int set_fastopen_key(struct stack *st, struct sock *s, const struct value *v) { return tcp_fastopen_set_keys(&s->tcb, v->p, v->len); }
+static int get_fastopen_key(struct stack *st, struct sock *s, char *out) { return (int)tcp_fastopen_get_keys(st, &s->tcb, out); }
 static int set_fastopen_connect(struct stack *st, struct sock *s, const struct value *v)
 {
 	(void)st;
@@ -853,6 +855,7 @@ static const struct option options[] = {
 	  .max = 127 },
 	FN(L_TCP, TCP_LINGER2, set_linger2, get_linger2, OPT_STREAM | OPT_ENGINE),
 	FN_FIELD(L_TCP, TCP_FASTOPEN, fastopen_qlen, set_fastopen, OPT_STREAM),
+	FN(L_TCP, TCP_FASTOPEN_KEY, set_fastopen_key, get_fastopen_key, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_FASTOPEN_CONNECT, fastopen_connect, set_fastopen_connect, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_FASTOPEN_NO_COOKIE, fastopen_no_cookie, set_fastopen_no_cookie, OPT_STREAM),
 	FN_FIELD(L_TCP, TCP_DEFER_ACCEPT, defer_accept, set_defer_accept, OPT_STREAM),

@@ -90,8 +90,16 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		m->pkt_len = len;
 		meta->off = PKT_HEADROOM;
 		meta->len = (uint16_t)len;
+		pkt_tx(m)->push = 0;
 		chain->bytes += len;
 	} while (chain->bytes < n);
+}
+
+/* MSG_EOR: what comes after this chain is in another segment. */
+static force_inline void tx_end_of_record(const struct tx_chain *chain, int flags)
+{
+	if (unlikely(flags & MSG_EOR) && chain->last)
+		pkt_tx(pkt_of_node(chain->last))->push = PKT_PUSH_EOR;
 }
 
 /* A write that fits, when the stack is free: no lock but the ownership word. Writers who take turns on wlock, or have left data in tx_in, go
@@ -386,6 +394,7 @@ static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flag
 	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
 		tx_fill(s, st, in, n, &filled, self);
+		tx_end_of_record(&filled, flags);
 		if (likely(filled.bytes == n && tx_inline(s, st, &filled, self)))
 			return (ssize_t)n;
 	}
@@ -408,6 +417,8 @@ static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flag
 			nobufs = chain.bytes < step && chain.bytes < n - sent;
 			if (likely(chain.bytes)) {
 				sent += chain.bytes;
+				if (sent == n)
+					tx_end_of_record(&chain, flags);
 				if (unlikely((flags & MSG_MORE || atomic_load_explicit(&s->tx_more, memory_order_relaxed))))
 					atomic_store_explicit(&s->tx_more, sent < n || flags & MSG_MORE ? 1 : 0,
 							      memory_order_relaxed);

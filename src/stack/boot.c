@@ -262,6 +262,18 @@ static int boot_eventfd(void)
 
 _Static_assert(CONF_FASTOPEN_BITS == TCP_FO_BITS, "what tcp_fastopen takes is what TCP knows");
 
+/* Linux's sysctl shows a key as little-endian words. */
+static struct tcp_fo_keys fastopen_keys(const char *text)
+{
+	struct tcp_fo_keys k = { .n = 0 };
+	uint32_t words[8];
+
+	k.n = conf_fastopen_keys(text, words);
+	for (unsigned i = 0; i < 2 * k.n; i++)
+		k.key[i / 2][i % 2] = words[2 * i] | (uint64_t)words[2 * i + 1] << 32;
+	return k;
+}
+
 static void boot_tcp(struct stack *st)
 {
 	const struct config *c = &boot.conf;
@@ -270,6 +282,7 @@ static void boot_tcp(struct stack *st)
 				  .ecn = (uint8_t)c->tcp_ecn,
 				  .syncookies = (uint8_t)c->tcp_syncookies,
 				  .fastopen = (uint16_t)c->tcp_fastopen,
+				  .fo_keys = fastopen_keys(c->tcp_fastopen_key),
 				  .mtu_probing = (uint8_t)c->tcp_mtu_probing,
 				  .base_mss = (uint16_t)c->tcp_base_mss,
 				  .slow_start_after_idle = (uint8_t)c->tcp_slow_start_after_idle,

@@ -68,6 +68,7 @@ void tcp_configure(struct stack *st, const struct tcp_settings *c)
 	st->tcp->conf.ecn = c->ecn;
 	st->tcp->conf.syncookies = c->syncookies;
 	st->tcp->conf.fastopen = c->fastopen;
+	st->tcp->conf.fo_keys = c->fo_keys;
 	st->tcp->conf.mtu_probing = c->mtu_probing;
 	st->tcp->conf.base_mss = c->base_mss;
 	st->tcp->conf.slow_start_after_idle = c->slow_start_after_idle;
@@ -266,6 +267,7 @@ int tcp_connect(struct stack *st, struct tcb *t, bool fastopen)
 	struct tcp_key *k;
 	uint32_t hash = tcp_key_hash(st->secret, &t->laddr, &t->raddr, t->lport_be, t->rport_be);
 
+	memset(t->cc_priv, 0, sizeof(t->cc_priv)); /* a listener's keys may have been there */
 	if (!tcp_tuple_is_free(st, &t->laddr, t->lport_be, &t->raddr, t->rport_be))
 		return -EADDRNOTAVAIL;
 	t->iss = tcp_isn(st, &t->key);

@@ -1,8 +1,8 @@
 /* fastopen.c - TCP Fast Open, the server's side (RFC 7413 §4.1.1, §4.2.2): data in a SYN reaches the application before the handshake ends. Called by listen.c for
  * SYNs, slow.c and conn.c for the connections made of them; owner of the stack. Off unless the configuration and the listener (TCP_FASTOPEN) say so.
  *
- * A cookie is a keyed hash of the peer's address; the key changes with each period, and the one before counts as well (§4.1.2), so no state is
- * kept and all stacks agree. A SYN with a valid cookie makes the connection at once. Its SYN record lives on beside it as the owner of the SYN-ACK: the
+ * A cookie is a keyed hash of the addresses (§4.1.2), so no state is kept. Its key is the listener's, the configuration's, or one that changes with each period;
+ * the key before counts as well. A SYN with a valid cookie makes the connection at once. Its SYN record lives on beside it as the owner of the SYN-ACK: the
  * record's timer repeats it, until an ACK of ours comes (tcp_fastopen_acked()) or the connection is gone. TCP_SLOW_TFO marks such a connection.
  *
  * DEVIATION(RFC 7413 §5.1): connections that are reset before they are acknowledged leave the count of pending ones at once, not after a
@@ -16,22 +16,66 @@
 
 _Static_assert(TCP_FO_COOKIE >= 4 && TCP_FO_COOKIE <= 16, "RFC 7413 §4.1.1");
 
-static void cookie_of(const struct stack *st, const struct ip_addr *laddr, const struct ip_addr *raddr, uint64_t period,
-		      uint8_t cookie[TCP_FO_COOKIE])
+/* Linux's: of the two IPv4 addresses as they stand in the packet. */
+static void cookie_of(const uint64_t key[2], const struct tcp_seg *g, uint8_t cookie[TCP_FO_COOKIE])
 {
-	struct {
-		struct ip_addr laddr, raddr;
-		uint64_t period, what;
-	} in = { *laddr, *raddr, period, 0x7f0 };
-	uint64_t h = siphash24(st->secret, &in, sizeof(in));
+	uint32_t in[2] = { ip_addr_get_v4(g->src), ip_addr_get_v4(g->dst) };
+	uint64_t h = htole64(siphash24(key, in, sizeof(in)));
 
 	memcpy(cookie, &h, TCP_FO_COOKIE);
 }
 
-enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struct tcp_seg *g, uint8_t fresh[TCP_FO_COOKIE])
+/* Without keys of the application's or the configuration's: of the hour, and of the one before. */
+static void keys_of(const struct stack *st, const struct tcb *l, struct tcp_fo_keys *k)
 {
 	uint64_t period = st->now_us / KEY_PERIOD_US;
+
+	*k = l->fo_keys.n ? l->fo_keys : st->tcp->conf.fo_keys;
+	if (k->n)
+		return;
+	k->n = TCP_FO_KEYS;
+	for (unsigned i = 0; i < TCP_FO_KEYS; i++)
+		for (unsigned w = 0; w < 2; w++) {
+			uint64_t in[2] = { period - i, 0x7f0 + w };
+
+			k->key[i][w] = siphash24(st->secret, in, sizeof(in));
+		}
+}
+
+int tcp_fastopen_set_keys(struct tcb *t, const void *keys, size_t bytes)
+{
+	if (t->state != TCPS_CLOSED && t->state != TCPS_LISTEN)
+		return -EINVAL;
+	if (bytes != TCP_FO_KEY_BYTES && bytes != TCP_FO_KEYS * TCP_FO_KEY_BYTES)
+		return -EINVAL;
+	for (unsigned i = 0; i < bytes / 8; i++) {
+		uint64_t w;
+
+		memcpy(&w, (const char *)keys + 8 * i, 8);
+		t->fo_keys.key[i / 2][i % 2] = le64toh(w);
+	}
+	t->fo_keys.n = bytes / TCP_FO_KEY_BYTES;
+	return 0;
+}
+
+size_t tcp_fastopen_get_keys(const struct stack *st, const struct tcb *t, void *out)
+{
+	static const struct tcb no_listener;
+	struct tcp_fo_keys k;
+
+	keys_of(st, t->state == TCPS_CLOSED || t->state == TCPS_LISTEN ? t : &no_listener, &k);
+	for (unsigned i = 0; i < 2 * k.n; i++) {
+		uint64_t w = htole64(k.key[i / 2][i % 2]);
+
+		memcpy((char *)out + 8 * i, &w, 8);
+	}
+	return k.n * TCP_FO_KEY_BYTES;
+}
+
+enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struct tcp_seg *g, uint8_t fresh[TCP_FO_COOKIE])
+{
 	uint8_t old[TCP_FO_COOKIE];
+	struct tcp_fo_keys k;
 	unsigned conf = st->tcp->conf.fastopen;
 	uint32_t room = l->opt.fastopen_qlen;
 
@@ -46,13 +90,16 @@ enum tcp_fo tcp_fastopen_syn(struct stack *st, const struct sock *l, const struc
 		return TCP_FO_VALID;
 	if (!(g->o.has & TCP_OPT_FO))
 		return TCP_FO_NONE;
-	cookie_of(st, g->dst, g->src, period, fresh);
+	keys_of(st, &l->tcb, &k);
+	cookie_of(k.key[0], g, fresh);
 	if (g->o.fo_len == TCP_FO_COOKIE) {
 		if (!memcmp(g->o.fo, fresh, TCP_FO_COOKIE))
 			return TCP_FO_VALID;
-		cookie_of(st, g->dst, g->src, period - 1, old);
-		if (!memcmp(g->o.fo, old, TCP_FO_COOKIE))
-			return TCP_FO_VALID_OLD;
+		if (k.n > 1) {
+			cookie_of(k.key[1], g, old);
+			if (!memcmp(g->o.fo, old, TCP_FO_COOKIE))
+				return TCP_FO_VALID_OLD;
+		}
 	}
 	return TCP_FO_GRANT;
 }

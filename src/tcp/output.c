@@ -292,6 +292,8 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 		}
 		total += len;
 		n++;
+		if (unlikely(pkt_tx(m)->push & PKT_PUSH_EOR))
+			break;
 		m = tcp_sendq_next(m);
 	}
 	*count = n;

@@ -69,11 +69,15 @@ static bool merge_small(struct rte_mbuf *tail, struct rte_mbuf *m)
 	return true;
 }
 
+/* Came twice: the first such piece is told, with what adjoins it (Linux). */
 static void set_dsack(struct tcb *t, uint32_t start, uint32_t end)
 {
-	t->dsack.start = start;
-	t->dsack.end = end;
-	t->dsack_pending = 1;
+	if (!t->dsack_pending) {
+		t->dsack = (struct tcp_sack_block){ start, end };
+		t->dsack_pending = 1;
+	} else if (seq_le(start, t->dsack.end) && seq_le(t->dsack.start, end)) {
+		t->dsack = (struct tcp_sack_block){ seq_min(start, t->dsack.start), seq_max(end, t->dsack.end) };
+	}
 }
 
 void tcp_reass_insert(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t seq, uint32_t len)

@@ -16,7 +16,7 @@ static bool try_merge(struct tcb *t, struct rte_mbuf *m)
 	struct pkt_meta *to, *from = pkt_meta(m);
 
 	/* never past what has been sent: sq_next set means the tail is unsent */
-	if (!t->sq_next || from->len > MERGE_MAX || m->next)
+	if (!t->sq_next || from->len > MERGE_MAX || m->next || (pkt_tx(tail)->push & PKT_PUSH_EOR))
 		return false;
 	to = pkt_meta(tail);
 	if ((uint32_t)to->len + from->len > t->mss || (uint32_t)to->off + to->len + from->len > tail->buf_len ||
@@ -24,6 +24,7 @@ static bool try_merge(struct tcb *t, struct rte_mbuf *m)
 		return false;
 	memcpy((char *)tail->buf_addr + to->off + to->len, (char *)m->buf_addr + from->off, from->len);
 	to->len = (uint16_t)(to->len + from->len);
+	pkt_tx(tail)->push |= pkt_tx(m)->push;
 	return true;
 }
 
@@ -48,7 +49,6 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 		p->seq = t->snd_end;
 		t->snd_end += p->len;
 		pkt_tx(m)->flags = 0;
-		pkt_tx(m)->push = 0;
 		if (t->sq_tail)
 			pkt_meta(t->sq_tail)->q.next = &p->q;
 		else

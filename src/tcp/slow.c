@@ -150,13 +150,9 @@ static void syn_sent_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 /* RFC 7323 §5.2, §5.3 R1. true: drop. */
 static bool paws_rejects(struct stack *st, struct tcb *t, const struct tcp_seg *g)
 {
-	if (!(t->opts & TCP_OPT_TS) || (g->flags & TCP_RST))
+	/* DEVIATION(RFC 7323 §3.2): a segment without the option that was agreed is taken, as by Linux: there are middleboxes and peers that leave it out */
+	if (!(t->opts & g->o.has & TCP_OPT_TS) || (g->flags & TCP_RST))
 		return false;
-	/* RFC 7323 §3.2: once agreed, every segment but RST carries the option; silently dropped otherwise */
-	if (!(g->o.has & TCP_OPT_TS)) {
-		st->mib.tcp_paws_reject++;
-		return true;
-	}
 	if (!seq_lt(g->o.tsval, t->ts_recent) || st->now_us - t->ts_recent_us > TCP_PAWS_IDLE_US)
 		return false;
 	st->mib.tcp_paws_reject++;
@@ -231,8 +227,8 @@ static void trim(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	if (seq_lt(g->seq, t->rcv_nxt)) {
 		uint32_t old = t->rcv_nxt - g->seq, end = tcp_seg_end(g);
 
-		if (end != g->seq) {
-			/* RFC 2883: the first block of the next ACK says what came twice, a FIN too */
+		/* RFC 2883: the first block of the next ACK says what came twice, a FIN too. A FIN that is new ends that (Linux): nothing more will come. */
+		if (end != g->seq && !((g->flags & TCP_FIN) && seq_gt(end, t->rcv_nxt))) {
 			t->dsack.start = g->seq;
 			t->dsack.end = seq_min(end, t->rcv_nxt);
 			t->dsack_pending = 1;
@@ -444,7 +440,7 @@ void tcp_slow_input(struct stack *st, struct tcb *t, struct tcp_seg *g)
 	}
 	t->last_rcv_ms = tcp_now_ms(st);
 	/* RFC 7323 §4.3 (2) */
-	if ((t->opts & TCP_OPT_TS) && seq_ge(g->o.tsval, t->ts_recent) && seq_le(g->seq, t->last_ack_sent)) {
+	if ((t->opts & g->o.has & TCP_OPT_TS) && seq_ge(g->o.tsval, t->ts_recent) && seq_le(g->seq, t->last_ack_sent)) {
 		t->ts_recent = g->o.tsval;
 		t->ts_recent_us = st->now_us;
 	}

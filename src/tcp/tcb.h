@@ -118,6 +118,14 @@ struct tcp_key {
 	TCP_KEY_FIELDS;
 };
 
+/* Keys of Fast Open's cookies: the first makes them, both are good. Made of keys that all servers behind one address have, cookies are Linux's. */
+#define TCP_FO_KEY_BYTES 16u
+#define TCP_FO_KEYS 2u
+struct tcp_fo_keys {
+	uint64_t key[TCP_FO_KEYS][2]; /* 16 bytes as they stand */
+	uint64_t n;
+};
+
 #define TCP_CC_PRIV_BYTES 104 /* BBR; nothing of it is touched while cwnd does not limit the sender */
 
 struct tcb {
@@ -206,7 +214,10 @@ struct tcb {
 	uint32_t data_segs_in, data_segs_out;
 
 	/* --- cold from here, but for the congestion control's own. Without a hole: it ends with a line. --- */
-	uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
+	union {
+		uint64_t cc_priv[TCP_CC_PRIV_BYTES / 8];
+		struct tcp_fo_keys fo_keys; /* CLOSED and LISTEN: TCP_FASTOPEN_KEY */
+	};
 	/* what the path delivered (rate.c), pacing (pace.c) */
 	uint32_t rate_delivered, rate_interval_us; /* the sample that TCP_INFO shows */
 	uint32_t lost_bytes;	/* ever marked lost */

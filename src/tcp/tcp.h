@@ -24,6 +24,7 @@ extern const uint32_t tcp_syn_rec_bytes, tcp_tw_rec_bytes;
 #define TCP_FO_BITS (TCP_FO_CLIENT | TCP_FO_SERVER | TCP_FO_CLIENT_BARE | TCP_FO_SERVER_BARE | TCP_FO_EVERY_LISTENER)
 
 struct tcp_conf {
+	struct tcp_fo_keys fo_keys; /* n 0: made up, and changed every hour */
 	uint32_t rto_min_us, rto_init_us, delack_us;
 	uint32_t time_wait_us, fin_timeout_us;
 	uint32_t rcvbuf_max, sndbuf_max;
@@ -51,6 +52,7 @@ struct tcp_settings {
 	uint8_t ecn, syncookies, mtu_probing, slow_start_after_idle; /* as Linux's sysctls */
 	uint16_t fastopen;
 	uint16_t base_mss;
+	struct tcp_fo_keys fo_keys;
 	uint32_t rcvbuf_max, sndbuf_max;
 };
 void tcp_configure(struct stack *st, const struct tcp_settings *c);
@@ -101,6 +103,10 @@ void tcp_close(struct stack *st, struct tcb *t, bool unread, uint64_t linger_us)
 void tcp_abort(struct stack *st, struct tcb *t);
 /* The application that waited for room in the send buffer has some. */
 void tcp_on_room(struct stack *st, struct tcb *t);
+/* TCP_FASTOPEN_KEY of a listener, or one to be: bytes is 16 or 32, else -EINVAL. */
+int tcp_fastopen_set_keys(struct tcb *t, const void *keys, size_t bytes);
+/* The keys that count for it, to out (32 bytes); how many bytes. */
+size_t tcp_fastopen_get_keys(const struct stack *st, const struct tcb *t, void *out);
 /* Options changed: TCP_NODELAY, TCP_CORK off, keep-alive, ... act on it. */
 void tcp_on_option(struct stack *st, struct tcb *t, int optname);
 /* As Linux fills it. The owner of the stack: numbers of segments are exact. Anybody else (queue false), from a copy or from memory that changes

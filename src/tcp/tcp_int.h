@@ -203,7 +203,7 @@ static force_inline uint64_t tcp_xmit_timer_us(const struct tcb *t)
 	if (unlikely(t->slow & TCP_SLOW_LOSS))
 		return tcp_xmit_timer_slow_us(t);
 	if (t->snd_nxt - t->snd_una > t->mss && (t->opts & TCP_OPT_SACK))
-		return MIN((uint64_t)t->pto_us, 2 * (uint64_t)t->srtt_us + TCP_PTO_SLACK_US);
+		return t->srtt_us ? MIN((uint64_t)t->pto_us, 2 * (uint64_t)t->srtt_us + TCP_PTO_SLACK_US) : t->pto_us;
 	return t->pto_us;
 }
 void tcp_keepalive_restart(struct stack *st, struct tcb *t);

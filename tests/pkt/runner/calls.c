@@ -204,6 +204,7 @@ static int prepare_io(struct calls *cs, struct call *c, struct script_fd *f, cha
 		if (m && m->kind == VALUE_INT && !m->n) { /* read(4, NULL, 1000) */
 			free(c->buf);
 			c->buf = NULL;
+			c->iov[0].iov_base = NULL;
 		}
 		break;
 	case CALL_READV:

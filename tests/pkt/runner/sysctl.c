@@ -4,6 +4,7 @@
 #include "gzsys_int.h"
 #include "testenv.h"
 
+#include "config/config.h"
 #include "tcp/tcp_int.h"
 
 #include <stdlib.h>
@@ -138,6 +139,15 @@ bool gzsys_sysctl(const char *name, const char *value, char *why, size_t why_byt
 	uint8_t *conf = (uint8_t *)&tenv.host[0].st->tcp->conf;
 	bool known = false;
 
+	if (!strcmp(name, "tcp_fastopen_key")) {
+		struct tcp_fo_keys *k = &((struct tcp_conf *)(void *)conf)->fo_keys;
+		uint32_t words[8];
+
+		k->n = conf_fastopen_keys(value, words);
+		for (unsigned i = 0; i < 2 * k->n; i++)
+			k->key[i / 2][i % 2] = words[2 * i] | (uint64_t)words[2 * i + 1] << 32;
+		return k->n || !*value ? true : (snprintf(why, why_bytes, "no key: %s", value), false);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
 		const struct setting *s = &settings[i];
 		uint64_t n;

@@ -104,6 +104,27 @@ static void what_is_warned_about_is_taken_as_its_default(void **state)
 	unload(l);
 }
 
+static void keys_of_fast_open_are_linuxs_text(void **state)
+{
+	static const char *const bad[] = { "1-2-3", "1-2-3-4-5", "1-2-3-4,", "1-2-3-4,5-6-7", "123456789-2-3-4", "x-2-3-4", "1-2-3-4 ", "1-2-3-4,1-2-3-4,1-2-3-4", "-1-2-3" };
+	struct loaded *l = load(BASE "tcp_fastopen_key = \"01234567-89abcdef-0-D4d4D4d4,1-2-3-4\"\n");
+	uint32_t words[8];
+
+	(void)state;
+	assert_int_equal(l->rc, 0);
+	assert_int_equal(conf_fastopen_keys(l->c.tcp_fastopen_key, words), 2);
+	assert_int_equal(words[1], 0x89abcdef);
+	assert_int_equal(words[3], 0xd4d4d4d4);
+	assert_int_equal(words[7], 4);
+	unload(l);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(conf_fastopen_keys(bad[i], words), 0);
+	l = load(BASE "tcp_fastopen_key = \"secret\"\n");
+	assert_int_not_equal(l->rc, 0);
+	assert_line(&l->rep, LOG_LEVEL_ERROR, "test.conf:3: `tcp_fastopen_key`", "8 hexadecimal digits");
+	unload(l);
+}
+
 static void defaults_are_those_of_the_contract(void **state)
 {
 	struct loaded *l = load(BASE);
@@ -506,6 +527,7 @@ int main(void)
 		cmocka_unit_test(every_retired_key_is_taken_with_a_note),
 		cmocka_unit_test(what_is_not_built_is_refused_not_ignored),
 		cmocka_unit_test(what_is_warned_about_is_taken_as_its_default),
+		cmocka_unit_test(keys_of_fast_open_are_linuxs_text),
 		cmocka_unit_test(defaults_are_those_of_the_contract),
 		cmocka_unit_test(all_errors_of_a_file_are_reported_in_one_go),
 		cmocka_unit_test(a_syntax_error_names_its_line),

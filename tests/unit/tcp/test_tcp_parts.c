@@ -3,7 +3,9 @@
 
 #include "tcp/tcp_int.h"
 
+#include <arpa/inet.h>
 #include <math.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -387,6 +389,57 @@ static void isn_differs_by_tuple_and_rises_with_time(void **state)
 	st->now_us = saved;
 }
 
+/* --- Fast Open --- */
+
+/* Cookies that the kernel's own packet scripts name for these keys and addresses: servers of both kinds may stand behind one address. */
+static void cookies_of_a_key_are_linuxs(void **state)
+{
+	static const uint8_t key[16] = { 0xa1, 0xa1, 0xa1, 0xa1, 0xb2, 0xb2, 0xb2, 0xb2, 0xc3, 0xc3, 0xc3, 0xc3, 0xd4, 0xd4, 0xd4, 0xd4 };
+	static const uint8_t of_key[8] = { 0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb };
+	static const uint8_t of_zero[8] = { 0xb7, 0xc1, 0x23, 0x50, 0xa9, 0x0d, 0xc8, 0xf5 };
+	struct stack *st = tenv.host[0].st;
+	struct ip_addr client = ip_addr_v4(inet_addr("192.0.2.1")), server = ip_addr_v4(inet_addr("192.168.0.1"));
+	struct tcp_seg g = { .src = &client, .dst = &server, .o.has = TCP_OPT_FO };
+	uint8_t keys[32] = { 0 }, fresh[TCP_FO_COOKIE], back[32];
+	struct sock *l = testenv_socket(0, SOCK_STREAM);
+	socklen_t len = sizeof(back);
+
+	(void)state;
+	assert_non_null(l);
+	tcp_conf_of(st)->fastopen = TCP_FO_SERVER;
+	l->opt.fastopen_qlen = 5;
+	/* of the hour */
+	assert_int_equal(tcp_fastopen_syn(st, l, &g, fresh), TCP_FO_GRANT);
+	assert_memory_not_equal(fresh, of_key, 8);
+	assert_int_equal(sock_getopt(l, IPPROTO_TCP, TCP_FASTOPEN_KEY, back, &len, tenv.self), 0);
+	assert_int_equal(len, 32);
+	/* the configuration's */
+	tcp_conf_of(st)->fo_keys.n = 1;
+	assert_int_equal(tcp_fastopen_syn(st, l, &g, fresh), TCP_FO_GRANT);
+	assert_memory_equal(fresh, of_zero, 8);
+	/* the listener's */
+	assert_int_equal(sock_setopt(l, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 15, tenv.self), -EINVAL);
+	assert_int_equal(sock_setopt(l, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 16, tenv.self), 0);
+	assert_int_equal(tcp_fastopen_syn(st, l, &g, fresh), TCP_FO_GRANT);
+	assert_memory_equal(fresh, of_key, 8);
+	len = sizeof(back);
+	assert_int_equal(sock_getopt(l, IPPROTO_TCP, TCP_FASTOPEN_KEY, back, &len, tenv.self), 0);
+	assert_int_equal(len, 16);
+	assert_memory_equal(back, key, 16);
+	/* a second key is good and makes none */
+	memcpy(keys + 16, key, 16);
+	assert_int_equal(sock_setopt(l, IPPROTO_TCP, TCP_FASTOPEN_KEY, keys, 32, tenv.self), 0);
+	memcpy(g.o.fo, of_key, 8);
+	g.o.fo_len = 8;
+	assert_int_equal(tcp_fastopen_syn(st, l, &g, fresh), TCP_FO_VALID_OLD);
+	assert_memory_equal(fresh, of_zero, 8);
+	memcpy(g.o.fo, of_zero, 8);
+	assert_int_equal(tcp_fastopen_syn(st, l, &g, fresh), TCP_FO_VALID);
+	tcp_conf_of(st)->fo_keys.n = 0;
+	tcp_conf_of(st)->fastopen = 0;
+	testenv_close_sock(l);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -417,6 +470,7 @@ int main(void)
 		cmocka_unit_test(cubic_converges_fast_when_the_window_shrinks),
 		cmocka_unit_test(congestion_controls_are_found_by_name),
 		cmocka_unit_test(isn_differs_by_tuple_and_rises_with_time),
+		cmocka_unit_test(cookies_of_a_key_are_linuxs),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -52,6 +52,7 @@ static struct tcb *sender(uint32_t first_seq, unsigned mbufs, uint32_t mbuf_most
 		p->off = PKT_HEADROOM;
 		p->len = (uint16_t)(1 + rnd(mbuf_most));
 		p->q.next = NULL;
+		pkt_tx(m)->push = 0;
 		total += p->len;
 		memset((char *)m->buf_addr + p->off, (int)i, p->len);
 		tcp_sendq_append(st, t, &p->q);
@@ -416,6 +417,7 @@ static void a_timeout_spares_what_left_just_now(void **state)
 	p->off = PKT_HEADROOM;
 	p->len = 100;
 	p->q.next = NULL;
+	pkt_tx(extra)->push = 0;
 	tcp_sendq_append(st, t, &p->q);
 	tcp_mark_output(st, t, TCP_OUT_DATA | TCP_OUT_PUSH);
 	tcp_output_all(st);
