@@ -391,10 +391,9 @@ static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flag
 		return 0;
 	if (unlikely(!in->iov->iov_base))
 		return -EFAULT;
-	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & MSG_MORE) && !thread_is_client(self) &&
+	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & (MSG_MORE | MSG_EOR)) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {
 		tx_fill(s, st, in, n, &filled, self);
-		tx_end_of_record(&filled, flags);
 		if (likely(filled.bytes == n && tx_inline(s, st, &filled, self)))
 			return (ssize_t)n;
 	}

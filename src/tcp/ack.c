@@ -150,14 +150,14 @@ static force_inline void advance(struct stack *st, struct tcb *t, uint32_t ack, 
  * full once counts until that window is acknowledged, and slow start goes to twice what was in flight. */
 static force_inline bool cwnd_was_limit(struct tcb *t, const struct tcp_ack *a)
 {
-	bool full = t->cwnd_limited == TCP_LIMITED_CWND || a->rs.prior_pipe + t->mss > t->cwnd;
-
-	if (full || seq_ge(t->snd_una - a->acked_data, t->use_seq) || (!t->use_full && a->rs.prior_pipe > t->use_max)) {
-		t->use_full = full;
+	if (t->cwnd_limited == TCP_LIMITED_CWND || a->rs.prior_pipe + t->mss > t->cwnd) {
+		t->use_max = TCP_USE_FULL;
+		t->use_seq = t->snd_nxt;
+	} else if (seq_ge(t->snd_una - a->acked_data, t->use_seq) || a->rs.prior_pipe > t->use_max) {
 		t->use_max = a->rs.prior_pipe;
 		t->use_seq = t->snd_nxt;
 	}
-	return t->use_full || (t->cwnd < t->ssthresh && t->cwnd < 2 * t->use_max);
+	return t->use_max == TCP_USE_FULL || (t->cwnd < t->ssthresh && t->cwnd < 2 * t->use_max);
 }
 
 /* Algorithms that model the path see every ACK. */

@@ -35,7 +35,7 @@ void tcp_ca_set_state(struct stack *st, struct tcb *t, uint8_t state)
 		t->cc->on_state(st, t, state);
 	if (tcp_reduces(t->ca_state) && !tcp_reduces(state)) { /* the fields were prr.c's */
 		t->use_seq = t->snd_una;
-		t->use_max = t->use_full = 0;
+		t->use_max = 0;
 	}
 	t->ca_state = state;
 }

@@ -66,6 +66,8 @@ enum tcp_conn_state {
 /* tcb->ca_state: recovery.c tells what each means. The numbers are those of Linux's TCP_CA_Open .. TCP_CA_Loss (tcpi_ca_state); REDUCED is its CWR. */
 enum tcp_recovery_state { TCP_CA_OPEN, TCP_CA_DISORDER, TCP_CA_REDUCED, TCP_CA_RECOVERY, TCP_CA_LOSS };
 
+#define TCP_USE_FULL UINT32_MAX /* tcb->use_max */
+
 /* In these prr.c leads cwnd down. */
 static force_inline bool tcp_reduces(uint8_t ca_state) { return ca_state == TCP_CA_REDUCED || ca_state == TCP_CA_RECOVERY; }
 
@@ -276,7 +278,6 @@ struct tcb {
 	uint16_t frto : 1;    /* F-RTO decides whether the timeout was spurious */
 	uint16_t hold : 2;    /* TCP_HOLD_* */
 	uint16_t fin_alone : 1; /* our FIN left without data */
-	uint16_t use_full : 1; /* cwnd was full since use_seq was SND.NXT */
 
 	/* RACK, TLP (rack.c, tlp.c) */
 	uint16_t reo_armed : 1; /* deadline[TCP_AT_REXMIT] is the reordering timer */
@@ -297,7 +298,7 @@ struct tcb {
 		struct { /* proportional rate reduction (prr.c), in RECOVERY and REDUCED: bytes since it began */
 			uint32_t prr_delivered, prr_out;
 		};
-		struct { /* else: what was in flight at most since use_seq was SND.NXT, until that is acknowledged (ack.c) */
+		struct { /* else: what was in flight at most since use_seq was SND.NXT, until that is acknowledged (ack.c); TCP_USE_FULL: as much as cwnd allowed */
 			uint32_t use_max, use_seq;
 		};
 	};
