@@ -184,7 +184,8 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	struct counted c = { 0 };
 
 	memset(out, 0, sizeof(*out));
-	out->tcpi_state = linux_state[t->state];
+	/* one that Fast Open made of a SYN is in SYN_RECV until its SYN-ACK is acknowledged, on Linux */
+	out->tcpi_state = t->slow & TCP_SLOW_TFO && t->state == TCPS_ESTABLISHED ? linux_state[TCPS_SYN_RECEIVED] : linux_state[t->state];
 	out->tcpi_max_pacing_rate = s->opt.max_pacing_rate;
 	out->tcpi_pacing_rate = synced ? tcp_pacing_rate(t) : UINT64_MAX;
 	out->tcpi_reordering = t->reordering;
