@@ -310,6 +310,8 @@ cold_path static ssize_t send_early(struct sock *s, struct in_cur *in, size_t n,
 	size_t early;
 	ssize_t r;
 
+	if (n && !in->iov->iov_base)
+		return -EFAULT;
 	sock_wlock(s, self);
 	if (!(sock_status(s) & SOCK_EARLY)) { /* another thread's write was first */
 		rlock_unlock(&s->wlock);

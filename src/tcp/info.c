@@ -254,7 +254,8 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	out->tcpi_sndbuf_limited = clock_now(t->limited_us[1], t->cwnd_limited == TCP_LIMITED_SNDBUF, now);
 	/* what left and is neither unacknowledged nor a repetition; the SYN; a FIN, which mostly goes alone */
 	if (synced && t->data_segs_out >= t->total_rexmit + c.unacked - MIN(c.sacked, c.unacked))
-		out->tcpi_delivered = t->data_segs_out - t->total_rexmit - (c.unacked - MIN(c.sacked, c.unacked)) + 1 + tcp_fin_acked(t);
+		out->tcpi_delivered = t->data_segs_out - t->total_rexmit - (c.unacked - MIN(c.sacked, c.unacked)) + 1 + tcp_fin_acked(t) -
+				      (t->active && t->opts & TCP_OPT_FO); /* a SYN with its data is one */
 	out->tcpi_bytes_sent = t->bytes_sent + t->bytes_rexmit;
 	out->tcpi_bytes_retrans = t->bytes_rexmit;
 	out->tcpi_dsack_dups = t->dsack_in;

@@ -82,7 +82,7 @@ void tcp_fin_arrived(struct stack *st, struct tcb *t)
 	t->pingpong = 1;
 	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss || overran(t))
 		tcp_mark_output(st, t, TCP_OUT_ACK_NOW);
-	else if (!t->data_segs_in)
+	else if (t->data_segs_in == (t->opts & TCP_OPT_FO && !t->active)) /* what a SYN brought is none */
 		tcp_deadline_set(st, t, TCP_AT_DELACK, st->now_us + FIN_ACK_US);
 	else if (t->deadline[TCP_AT_DELACK] == TCP_NEVER)
 		ack_later(st, t);

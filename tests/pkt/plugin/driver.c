@@ -208,10 +208,13 @@ int main(int argc, char **argv)
 	CHECK(job.done >= t0 + 99000 && job.done <= t0 + 104000); /* its time of return is not the sleeper's */
 	c = job.result;
 
-	/* data both ways; chunks leave whole */
+	/* data both ways; chunks are cut, PSH is on the last segment of each */
 	CHECK(pd.write(u, c, buf, 4000) == 4000);
-	s = out(&when);
-	CHECK(s.len == 4000 && s.seq == local_isn + 1);
+	for (unsigned i = 0; i < 4; i++) {
+		s = out(&when);
+		CHECK(s.len == 1000 && s.seq == local_isn + 1 + 1000 * i);
+		CHECK(!!(s.flags & TH_PSH) == (i % 2 == 1));
+	}
 	in(TH_ACK, 1, 4001, 0, false);
 	t0 = now();
 	t = start_job('r', c);

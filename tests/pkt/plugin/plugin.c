@@ -484,6 +484,64 @@ static int pd_netdev_send(void *u, const void *buf, size_t count)
 	return 0;
 }
 
+/* Adds n to a number of so many bytes in network order. */
+static void add_be(uint8_t *p, unsigned bytes, uint32_t n)
+{
+	for (uint64_t sum = n; bytes--; sum >>= 8) {
+		sum += p[bytes];
+		p[bytes] = (uint8_t)sum;
+	}
+}
+
+/* The next packet, cut from its frame as a kernel does for the tool's tun device, which takes no chunks; the tool joins segments again as far as a script
+ * names them. NULL: there is none. */
+static struct frame *next_segment(void)
+{
+	static struct frame *whole;
+	static uint32_t done; /* payload bytes of it that have gone */
+	struct frame *f;
+	uint32_t hdr, len, n;
+	uint8_t *ip, *tcp;
+
+	if (!whole) {
+		whole = memdev_pop(&tenv.host[0].dev);
+		done = 0;
+	}
+	if (!whole)
+		return NULL;
+	ip = whole->data + SEG_ETH_BYTES;
+	hdr = (ip[0] & 15u) * 4 + (ip[9] == IPPROTO_TCP ? (ip[(ip[0] & 15u) * 4 + 12] >> 4) * 4u : 0);
+	len = whole->len - SEG_ETH_BYTES - hdr;
+	if (!whole->gso_size || len <= whole->gso_size) {
+		f = whole;
+		whole = NULL;
+		return f;
+	}
+	n = MIN(len - done, (uint32_t)whole->gso_size);
+	f = frame_alloc(SEG_ETH_BYTES + hdr + n);
+	f->len = SEG_ETH_BYTES + hdr + n;
+	f->time_us = whole->time_us;
+	memcpy(f->data, whole->data, SEG_ETH_BYTES + hdr);
+	memcpy(f->data + SEG_ETH_BYTES + hdr, ip + hdr + done, n);
+	ip = f->data + SEG_ETH_BYTES;
+	tcp = ip + (ip[0] & 15u) * 4;
+	ip[2] = (uint8_t)((hdr + n) >> 8);
+	ip[3] = (uint8_t)(hdr + n);
+	add_be(ip + 4, 2, done / whole->gso_size);
+	add_be(tcp + 4, 4, done);
+	if (done)
+		tcp[13] &= (uint8_t)~TH_CWR;
+	done += n;
+	if (done < len) {
+		tcp[13] &= (uint8_t)~(TH_FIN | TH_PSH);
+	} else {
+		free(whole);
+		whole = NULL;
+	}
+	frame_fix_csums(f->data, f->len);
+	return f;
+}
+
 static int pd_netdev_receive(void *u, void *buf, size_t *count, long long *time_us)
 {
 	static const uint8_t nonsense[20] = { 0x4f };
@@ -498,7 +556,7 @@ static int pd_netdev_receive(void *u, void *buf, size_t *count, long long *time_
 
 		testenv_settle();
 		try_waiters();
-		f = memdev_pop(&tenv.host[0].dev);
+		f = next_segment();
 		if (f)
 			break;
 		next = testenv_next_us();
@@ -647,7 +705,7 @@ static void pd_free(void *u)
 	leave();
 }
 
-/* flags: "mtu=1400", "plain" (no segmentation offload: every packet is one segment), separated by commas. */
+/* flags: "mtu=1400", "plain" (the stack knows no segmentation offload), separated by commas. */
 EXPORT void packetdrill_interface_init(const char *flags, struct packetdrill_interface *ifc)
 {
 	struct memdev_conf conf = { .tx_csum = true, .tso_max_bytes = 65160, .tso_carry = true, .rx_csum = true };
