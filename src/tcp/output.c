@@ -394,6 +394,15 @@ static bool partial_may_go(struct tcb *t, const struct sock_opts *o, uint32_t le
 	return !(tcp_in_flight(t) && seq_gt(t->snd_sml, t->snd_una));
 }
 
+/* MSG_EOR: does a record end before the last of what waits? It has nothing to wait for (Linux asks Nagle about the last alone). */
+static bool record_waits(struct rte_mbuf *m)
+{
+	for (; m && tcp_sendq_next(m); m = tcp_sendq_next(m))
+		if (pkt_tx(m)->push & PKT_PUSH_EOR)
+			return true;
+	return false;
+}
+
 /* A frame that the device cuts counts as the segments that it becomes; one is counted. */
 static void count_cut(struct stack *st, struct tcb *t, uint32_t total)
 {
@@ -453,7 +462,7 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 					limit -= tail;
 				max_mbufs = nd->tx_max_segs;
 			}
-		} else if (!partial_may_go(t, o, limit, avail, push)) {
+		} else if (!partial_may_go(t, o, limit, avail, push) && !(limit == avail && record_waits(first))) {
 			if (limit < avail)
 				t->cwnd_limited = TCP_LIMITED_RWND;
 			break;
