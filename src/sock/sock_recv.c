@@ -362,7 +362,7 @@ static ssize_t stream_recv(struct sock *s, const struct iovec *iov, size_t n, in
 		uint32_t status = sock_status(s); /* before the byte count: see rx_nothing() */
 
 		if (likely(sock_rx_bytes(s) > (peek ? copied : 0))) {
-			if (unlikely(!iov->iov_base && !out.discard))
+			if (unlikely(!iov->iov_base && iov->iov_len && !out.discard))
 				return -EFAULT;
 			copied += rx_copy(s, &out, n - copied, peek, copied, self);
 			if (likely(copied >= target || copied == n))

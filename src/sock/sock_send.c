@@ -310,7 +310,7 @@ cold_path static ssize_t send_early(struct sock *s, struct in_cur *in, size_t n,
 	size_t early;
 	ssize_t r;
 
-	if (n && !in->iov->iov_base)
+	if (!in->iov->iov_base && in->iov->iov_len)
 		return -EFAULT;
 	sock_wlock(s, self);
 	if (!(sock_status(s) & SOCK_EARLY)) { /* another thread's write was first */
@@ -391,7 +391,7 @@ static ssize_t stream_send(struct sock *s, struct in_cur *in, size_t n, int flag
 		return send_urgent(s, in, n, flags, self); /* the urgent pointer is at the end of what this call writes */
 	if (unlikely(n == 0))
 		return 0;
-	if (unlikely(!in->iov->iov_base))
+	if (unlikely(!in->iov->iov_base && in->iov->iov_len))
 		return -EFAULT;
 	if (likely(n <= TX_INLINE_BYTES && n <= tx_space(s) && !(flags & (MSG_MORE | MSG_EOR)) && !thread_is_client(self) &&
 		   !atomic_load_explicit(&s->tx_more, memory_order_relaxed))) {

@@ -87,6 +87,7 @@ static void vectors(void)
 	char a[4], b[3], c[16];
 	struct iovec iov[3] = { { "one", 3 }, { "", 0 }, { "three", 5 } };
 	struct iovec in[3] = { { a, 4 }, { b, 3 }, { c, 16 } };
+	void *volatile nowhere = NULL;
 	int p[2];
 
 	SECTION("vectors");
@@ -95,6 +96,17 @@ static void vectors(void)
 	t_ms(30);
 	R("readv", readv(p[1], in, 3));
 	SAY("%.4s|%.3s|%.1s\n", a, b, c);
+	/* an empty vector may point nowhere; one with bytes may not */
+	iov[0] = (struct iovec){ NULL, 0 };
+	in[0] = (struct iovec){ nowhere, 0 };
+	R("writev empty first", writev(p[0], iov, 3));
+	t_ms(30);
+	R("read NULL", read(p[1], nowhere, 3));
+	R("readv empty first", readv(p[1], in, 3));
+	R("write NULL", write(p[0], nowhere, 3));
+	iov[0].iov_len = 2;
+	R("writev NULL", writev(p[0], iov, 3));
+	iov[0] = (struct iovec){ "one", 3 };
 	R("writev 0", writev(p[0], iov, 0));
 	R("writev -1", writev(p[0], iov, -1));
 	R("writev 1025", writev(p[0], iov, 1025));
