@@ -18,12 +18,17 @@
 /* Room for every option; the SYN's data must fit beside them. */
 #define OPTIONS_MAX 40u
 
+/* A peer that grants no cookie may be older than the option's kind: it is asked once by the experimental one (Linux). */
+enum { EXP_UNTRIED, EXP_NEXT, EXP_TRIED };
+
 struct tcp_fo_dest {
 	struct ip_addr raddr;
 	uint64_t lost_us; /* the last SYN with data that got lost */
 	uint16_t mss;	  /* the peer's option; 0: unknown */
 	uint8_t len;	  /* of the cookie; 0: none */
 	uint8_t losses;	  /* in a row */
+	bool exp;	  /* the cookie came in the experimental option, and goes in it */
+	uint8_t try_exp;  /* enum */
 	uint8_t cookie[TCP_FO_MAX];
 };
 
@@ -61,6 +66,8 @@ static bool avoided(const struct stack *st, const struct tcp_fo_dest *d)
 	return d && d->losses >= FO_LOSSES &&
 	       st->now_us - d->lost_us < FO_AVOID_US << MIN(d->losses - FO_LOSSES, FO_AVOID_SHIFT);
 }
+
+static bool asks_exp(const struct tcp_fo_dest *d) { return d && !d->len && d->try_exp == EXP_NEXT; }
 
 void tcp_fastopen_connect(struct stack *st, struct tcb *t)
 {
@@ -107,6 +114,7 @@ void tcp_fastopen_syn_opts(struct stack *st, const struct tcb *t, struct tcp_syn
 		return;
 	o->fo = d ? d->cookie : &none;
 	o->fo_len = d ? d->len : 0;
+	o->fo_exp = asks_exp(d) || (d && d->len && d->exp);
 }
 
 uint32_t tcp_fastopen_syn_data(struct tcb *t, struct rte_mbuf *m)
@@ -170,12 +178,18 @@ uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp
 	uint32_t bytes = g->ack - (t->iss + 1);
 	/* only what was sent again was heard: the SYN with data, or its answer, got lost */
 	bool lost = t->syn_retrans && !granted && t->fo_bytes > bytes;
-	struct tcp_fo_dest *d = granted || lost ? dest_make(st, &t->raddr) : dest_of(st, &t->raddr);
+	struct tcp_fo_dest *d = dest_of(st, &t->raddr);
+	bool in_vain = !granted && !t->fo_bare && !t->syn_retrans && !(d && d->len); /* asked for a cookie */
 
+	if (granted || lost || in_vain)
+		d = dest_make(st, &t->raddr);
 	if (d) {
+		if (in_vain)
+			d->try_exp = asks_exp(d) ? EXP_TRIED : EXP_NEXT;
 		d->mss = g->o.mss;
 		if (granted) {
 			d->len = g->o.fo_len;
+			d->exp = g->o.fo_exp;
 			memcpy(d->cookie, g->o.fo, g->o.fo_len);
 		}
 		if (lost) {

@@ -202,6 +202,10 @@ void tcp_get_info(const struct stack *st, const struct tcb *t, const struct sock
 	/* SYN and FIN are segments too */
 	if (queue && tcp_in_flight(t) && (!t->sq_head || t->sq_head == t->sq_next))
 		c.unacked++;
+	/* what a SYN brought in vain has left a second time, though no loss is thought of */
+	if (queue && t->sq_head && t->sq_head != t->sq_next && pkt_tx(t->sq_head)->push & PKT_PUSH_SYN &&
+	    !(pkt_tx(t->sq_head)->flags & PKT_TX_REXMIT))
+		c.retrans++;
 	out->tcpi_ca_state = t->ca_state & 7;
 	out->tcpi_retransmits = t->rexmits;
 	out->tcpi_probes = probes(st, t, s);

@@ -39,8 +39,8 @@ void tcp_syn_free(struct stack *st, struct tcp_syn *r)
 	slab_free(&gz->syn_recs, r);
 }
 
-/* fo: a Fast Open cookie to grant, or NULL */
-static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsval, const uint8_t *fo)
+/* fo: a Fast Open cookie to grant, or NULL; fo_exp: asked for by the experimental option */
+static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsval, const uint8_t *fo, bool fo_exp)
 {
 	struct tcp_syn_opts o = {
 		.mss = r->mss_offered,
@@ -50,6 +50,7 @@ static void send_synack(struct stack *st, const struct tcp_syn *r, uint32_t tsva
 		.tsecr = r->ts_recent,
 		.fo = fo,
 		.fo_len = TCP_FO_COOKIE,
+		.fo_exp = fo_exp,
 	};
 	struct tcp_reply p = {
 		.laddr = &r->key.laddr,
@@ -107,7 +108,7 @@ static void send_ack(struct stack *st, struct tcp_syn *r)
 
 void tcp_synack_again(struct stack *st, struct tcp_syn *r)
 {
-	send_synack(st, r, ts_now(st, r), NULL);
+	send_synack(st, r, ts_now(st, r), NULL, false);
 }
 
 static uint64_t synack_rto(const struct stack *st, const struct tcp_syn *r)
@@ -141,7 +142,7 @@ void tcp_syn_on_timer(struct stack *st, struct wheel_timer *w)
 	}
 	r->retries++;
 	st->mib.tcp_syn_retrans++;
-	send_synack(st, r, ts_now(st, r), NULL);
+	send_synack(st, r, ts_now(st, r), NULL, false);
 	wheel_arm(&st->wheel, &r->timer, st->now_us + synack_rto(st, r));
 }
 
@@ -195,7 +196,7 @@ static cold_path void answer_by_cookie(struct stack *st, struct sock *l, const s
 	syn_fill(st, l, g, &r);
 	syn_offer(st, l, &r);
 	tsval = tcp_cookie_make(st, l, &r);
-	send_synack(st, &r, tsval, NULL);
+	send_synack(st, &r, tsval, NULL, false);
 }
 
 static struct tcb *make_child(struct stack *st, const struct tcp_syn *r, struct sock *l, const struct tcp_seg *g);
@@ -278,7 +279,7 @@ static void syn_input(struct stack *st, struct sock *l, struct tcp_seg *g, uint3
 	fo = tcp_fastopen_syn(st, l, g, fresh);
 	if (unlikely(fo >= TCP_FO_VALID))
 		open_at_once(st, l, r, g);
-	send_synack(st, r, ts_now(st, r), fo == TCP_FO_GRANT || fo == TCP_FO_VALID_OLD ? fresh : NULL);
+	send_synack(st, r, ts_now(st, r), fo == TCP_FO_GRANT || fo == TCP_FO_VALID_OLD ? fresh : NULL, g->o.fo_exp);
 }
 
 /* The final ACK: the record becomes a socket. NULL: no memory. */
@@ -383,7 +384,7 @@ static void record_input(struct stack *st, struct tcp_syn *r, struct tcp_seg *g)
 		if ((r->opts & TCP_OPT_TS) && (g->o.has & TCP_OPT_TS) && seq_gt(g->o.tsval, r->ts_recent))
 			r->ts_recent = g->o.tsval;
 		if (may_answer(st, r))
-			send_synack(st, r, ts_now(st, r), NULL);
+			send_synack(st, r, ts_now(st, r), NULL, false);
 		rte_pktmbuf_free(g->m);
 		return;
 	}

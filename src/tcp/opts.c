@@ -2,6 +2,17 @@
 #include "tcp/opts.h"
 #include "tcp/hdr.h"
 
+/* RFC 7413 §4.1.1; what is no cookie's length is no cookie. */
+static void take_cookie(struct tcp_opts *o, const uint8_t *p, unsigned n, bool exp)
+{
+	if (n && (n < TCP_FO_MIN || n > TCP_FO_MAX || n % 2))
+		return;
+	o->fo_len = (uint8_t)n;
+	o->fo_exp = exp;
+	memcpy(o->fo, p, n);
+	o->has |= TCP_OPT_FO;
+}
+
 void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o)
 {
 	memset(o, 0, sizeof(*o));
@@ -53,12 +64,12 @@ void tcp_opts_parse(const uint8_t *p, unsigned len, bool syn, struct tcp_opts *o
 			}
 			break;
 		case TCP_KIND_FO:
-			/* RFC 7413 §4.1.1; what is no cookie's length is no cookie */
-			if (syn && (n == 2 || (n >= 6 && n <= 18 && n % 2 == 0))) {
-				o->fo_len = (uint8_t)(n - 2);
-				memcpy(o->fo, p + 2, o->fo_len);
-				o->has |= TCP_OPT_FO;
-			}
+			if (syn)
+				take_cookie(o, p + 2, n - 2, false);
+			break;
+		case TCP_KIND_EXP:
+			if (syn && n >= 4 && (p[2] << 8 | p[3]) == TCP_EXID_FO)
+				take_cookie(o, p + 4, n - 4, true);
 			break;
 		default:
 			break;
@@ -98,8 +109,12 @@ unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o)
 		*at++ = o->wscale;
 	}
 	if (o->fo) {
-		*at++ = TCP_KIND_FO;
-		*at++ = (uint8_t)(2 + o->fo_len);
+		*at++ = o->fo_exp ? TCP_KIND_EXP : TCP_KIND_FO;
+		*at++ = (uint8_t)((o->fo_exp ? 4 : 2) + o->fo_len);
+		if (o->fo_exp) {
+			*at++ = TCP_EXID_FO >> 8;
+			*at++ = TCP_EXID_FO & 0xff;
+		}
 		memcpy(at, o->fo, o->fo_len);
 		at += o->fo_len;
 		while ((at - p) % 4)

@@ -12,6 +12,8 @@
 #define TCP_KIND_SACK 5u
 #define TCP_KIND_TS 8u
 #define TCP_KIND_FO 34u
+#define TCP_KIND_EXP 254u /* RFC 6994: told apart by the number that follows */
+#define TCP_EXID_FO 0xf989 /* Fast Open before it had a kind of its own, RFC 7413 §7 */
 
 #define TCP_WSCALE_MAX 14u	     /* RFC 7323 §2.3 */
 #define TCP_TS_BYTES 12u	     /* timestamps with two NOPs in front */
@@ -28,6 +30,7 @@ struct tcp_opts {
 	uint32_t tsval, tsecr;
 	uint8_t nsack;
 	uint8_t fo_len; /* Fast Open cookie, on a SYN; 0 with TCP_OPT_FO in has: one is asked for */
+	bool fo_exp;	/* ... in the experimental option */
 	struct tcp_sack_block sack[4]; /* host order, as on the wire, not yet validated */
 	uint8_t fo[TCP_FO_MAX];
 };
@@ -44,6 +47,7 @@ struct tcp_syn_opts {
 	uint32_t tsval, tsecr;
 	const uint8_t *fo; /* Fast Open: fo_len bytes, 0 asks for a cookie; NULL: no option */
 	uint8_t fo_len;
+	bool fo_exp; /* in the experimental option */
 };
 /* Writes them to p (40 bytes room); returns the length, a multiple of 4. */
 unsigned tcp_opts_write_syn(uint8_t *p, const struct tcp_syn_opts *o);

@@ -79,6 +79,52 @@ static void malformed_options_end_the_parsing(void **state)
 	}
 }
 
+/* RFC 7413 §4.1.1, §7; RFC 6994: the experimental option is Fast Open's by the number that follows */
+static void fast_open_options(void **state)
+{
+	static const struct {
+		uint8_t p[24], len;
+		bool there, exp;
+		uint8_t cookie;
+	} c[] = {
+		{ { 34, 2 }, 2, true, false, 0 },
+		{ { 34, 6, 1, 2, 3, 4 }, 6, true, false, 4 },
+		{ { 34, 5, 1, 2, 3 }, 5, false, false, 0 },
+		{ { 34, 4, 1, 2 }, 4, false, false, 0 }, /* shorter than any cookie */
+		{ { 34, 20 }, 20, false, false, 0 },	 /* longer than any */
+		{ { 254, 4, 0xf9, 0x89 }, 4, true, true, 0 },
+		{ { 254, 8, 0xf9, 0x89, 1, 2, 3, 4 }, 8, true, true, 4 },
+		{ { 254, 20, 0xf9, 0x89 }, 20, true, true, 16 },
+		{ { 254, 7, 0xf9, 0x89, 1, 2, 3 }, 7, false, false, 0 },
+		{ { 254, 22, 0xf9, 0x89 }, 22, false, false, 0 },
+		{ { 254, 4, 0x89, 0xf9 }, 4, false, false, 0 }, /* somebody else's */
+		{ { 254, 3, 0xf9 }, 3, false, false, 0 },
+		{ { 254, 2 }, 2, false, false, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+		uint8_t *p = malloc(c[i].len), out[40];
+		struct tcp_syn_opts w = { .mss = 1460, .fo = c[i].p + (c[i].exp ? 4 : 2), .fo_len = c[i].cookie, .fo_exp = c[i].exp };
+		struct tcp_opts o;
+
+		memcpy(p, c[i].p, c[i].len);
+		tcp_opts_parse(p, c[i].len, true, &o);
+		assert_int_equal(o.has, c[i].there ? TCP_OPT_FO : 0);
+		assert_int_equal(o.fo_exp, c[i].exp);
+		assert_int_equal(o.fo_len, c[i].cookie);
+		tcp_opts_parse(p, c[i].len, false, &o); /* of a SYN only */
+		assert_int_equal(o.has, 0);
+		if (c[i].there) { /* written, it is what was read */
+			unsigned n = tcp_opts_write_syn(out, &w);
+
+			assert_memory_equal(out + 4, p, c[i].len);
+			assert_int_equal(n, (4 + c[i].len + 3) / 4 * 4);
+		}
+		free(p);
+	}
+}
+
 static void sack_blocks_are_read_and_bounded(void **state)
 {
 	uint8_t p[40];
@@ -460,6 +506,7 @@ int main(void)
 		cmocka_unit_test(options_of_a_linux_syn_are_read),
 		cmocka_unit_test(window_scale_above_14_counts_as_14),
 		cmocka_unit_test(malformed_options_end_the_parsing),
+		cmocka_unit_test(fast_open_options),
 		cmocka_unit_test(sack_blocks_are_read_and_bounded),
 		cmocka_unit_test(written_syn_options_are_read_back),
 		cmocka_unit_test(random_options_terminate_inside_their_bytes),
