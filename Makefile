@@ -53,4 +53,4 @@ install:
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)-install --no-rebuild
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-release $(BUILD)-install $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-release $(BUILD)-release-profile $(BUILD)-install $(BUILD)-install-profile $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
