@@ -64,9 +64,12 @@ static uint16_t dev_tx(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, u
 		uint32_t at = 0;
 
 		if (out_n < OUT_MAX) {
-			for (struct rte_mbuf *s = m[i]; s && at + s->data_len <= CLIENT_FRAME_MAX; s = s->next) {
-				memcpy(out[out_n].data + at, rte_pktmbuf_mtod(s, void *), s->data_len);
-				at += s->data_len;
+			/* of a frame that a device would cut the client wants the headers */
+			for (struct rte_mbuf *s = m[i]; s && at < CLIENT_FRAME_MAX; s = s->next) {
+				uint32_t part = MIN(s->data_len, CLIENT_FRAME_MAX - at);
+
+				memcpy(out[out_n].data + at, rte_pktmbuf_mtod(s, void *), part);
+				at += part;
 			}
 			out[out_n++].len = at;
 		}
@@ -145,6 +148,7 @@ static void serve_listener(void)
 }
 
 static char buf[65536];
+static uint32_t reply_bytes = 64;
 
 static void serve(uint64_t number)
 {
@@ -153,7 +157,7 @@ static void serve(uint64_t number)
 
 	if (n > 0) {
 		received += (uint64_t)n;
-		if (!sink && sock_send(s, buf, 64, 0, self) != 64)
+		if (!sink && sock_send(s, buf, reply_bytes, 0, self) != (ssize_t)reply_bytes)
 			errors++;
 		served++;
 	} else if (n == 0 || n != -EAGAIN) {
@@ -387,6 +391,10 @@ static void stack_start(uint32_t conns, bool huge)
 	dev.tx_offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (offloads)
 		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+	if (offloads) {
+		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
+		dev.tso_max_bytes = 65000;
+	}
 	dev.tx_fix = tx_fixup_mask(&dev);
 	atomic_store(&dev.mtu, 1500);
 	atomic_store(&dev.link_up, true);
@@ -408,13 +416,15 @@ int main(int argc, char **argv)
 	char mem_mb[16];
 	int o;
 
-	while ((o = getopt(argc, argv, "c:n:b:oHTCR")) != -1) {
+	while ((o = getopt(argc, argv, "c:n:b:w:oHTCR")) != -1) {
 		if (o == 'c')
 			conns = (uint32_t)atoi(optarg);
 		else if (o == 'n')
 			requests = (uint32_t)atoi(optarg);
 		else if (o == 'b')
 			burst = (uint32_t)atoi(optarg);
+		else if (o == 'w')
+			reply_bytes = (uint32_t)atoi(optarg);
 		else if (o == 'o')
 			offloads = true;
 		else if (o == 'H')
@@ -428,8 +438,8 @@ int main(int argc, char **argv)
 		else
 			conns = 0;
 	}
-	if (!conns || !burst || burst > BURST_MAX || burst > conns) {
-		fprintf(stderr, "usage: bench_inproc -c CONNECTIONS -n REQUESTS -b BURST [-o offloads] [-H huge pages]\n"
+	if (!conns || !burst || burst > BURST_MAX || burst > conns || !reply_bytes || reply_bytes > sizeof(buf)) {
+		fprintf(stderr, "usage: bench_inproc -c CONNECTIONS -n REQUESTS -b BURST [-w BYTES a reply] [-o offloads] [-H huge pages]\n"
 				"       [-T no timestamps] [-C leave connections open] [-R requests alone]\n");
 		return 2;
 	}

@@ -15,6 +15,9 @@
 #define TX_STEP_BYTES 262144u
 /* A write up to this goes without the writers' lock when the stack is free. */
 #define TX_INLINE_BYTES 65536u
+/* From here on a write looks for ACKs as it goes: a writer that does nothing else would fill its send buffer with mbufs that are free already, and use
+ * cold ones, until a wait or the keeper's tick. */
+#define TX_POLL_BYTES 8192u
 /* What one frame for a device that segments carries at most; what a writer beyond TCP_NOTSENT_LOWAT fills */
 #define TX_CHUNK_MAX 65535u
 /* Buffers are short: how long a blocking writer lets the stack work before it asks again. */
@@ -109,7 +112,10 @@ static force_inline bool tx_inline(struct sock *s, struct stack *st, const struc
 {
 	if (unlikely(gz->mode != RUN_TO_COMPLETION || !stack_is_home() || !stack_try_own(st, self)))
 		return false;
-	st->now_us = clock_now_us();
+	if (unlikely(chain->bytes >= TX_POLL_BYTES))
+		stack_poll_once(st);
+	else
+		st->now_us = clock_now_us();
 	if (unlikely(!inbox_maybe_empty(&s->tx_in) || atomic_load_explicit(&s->wlock.word, memory_order_relaxed) ||
 		     sock_status(s) & SOCK_DEAD)) {
 		stack_leave(st, self);
@@ -134,7 +140,10 @@ static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_c
 	struct inbox_node *n, *rev = NULL;
 
 	if (likely(gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self))) {
-		st->now_us = clock_now_us();
+		if (chain->bytes >= TX_POLL_BYTES)
+			stack_poll_once(st);
+		else
+			st->now_us = clock_now_us();
 		if (unlikely(!inbox_maybe_empty(&s->tx_in)))
 			sock_tx_run(st, s);
 		if (likely(!(sock_status(s) & SOCK_DEAD))) {
