@@ -271,7 +271,8 @@ static void retransmit_timer_if_idle(struct stack *st, struct tcb *t)
 		tcp_rexmit_timer_restart(st, t, tcp_xmit_timer_us(t));
 }
 
-/* Which bytes the next frame holds: whole mbufs from `first`, at most `limit` bytes, those for which `again` is right; splits the last if it must.
+/* Which bytes the next frame holds: whole mbufs from `first`, at most `limit` bytes, those for which `again` is right; splits the last if it must. What goes
+ * again ends where it ended before, unless that was less than a segment.
  * Returns the bytes, *count the mbufs; 0: no memory for the split. */
 static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, uint32_t limit, unsigned max_mbufs, bool again,
 		       unsigned *count)
@@ -283,7 +284,8 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 	while (m && n < max_mbufs && total < limit) {
 		uint32_t len = pkt_meta(m)->len;
 
-		if (again && (m == t->sq_next || (pkt_tx(m)->flags & (PKT_TX_LOST | PKT_TX_REXMIT)) != PKT_TX_LOST))
+		if (again && (m == t->sq_next || (pkt_tx(m)->flags & (PKT_TX_LOST | PKT_TX_REXMIT)) != PKT_TX_LOST ||
+			      (total >= t->mss && pkt_tx(m)->flags & PKT_TX_HEAD)))
 			break;
 		if (total + len > limit) {
 			if (tcp_sendq_split(st, t, m, limit - total))
@@ -300,6 +302,16 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 	return total;
 }
 
+/* A frame that the device cuts counts as the segments that it becomes; one is counted. */
+static void count_cut(struct stack *st, struct tcb *t, uint32_t total)
+{
+	uint32_t more = (total - 1) / t->mss;
+
+	t->segs_out += more;
+	t->data_segs_out += more;
+	st->mib.tcp_out_seg += more;
+}
+
 /* An mbuf of the queue leaves once more. */
 static void note_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *m, bool head)
 {
@@ -311,18 +323,37 @@ static void note_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *m, b
 /* ... as a segment of total bytes at seq, which is in f. */
 static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, uint32_t seq, uint32_t total, bool push)
 {
-	uint8_t flags = TCP_ACK | (push ? TCP_PSH : 0);
+	uint8_t flags = TCP_ACK | (push || total > t->mss ? TCP_PSH : 0);
+	uint32_t segs = (total + t->mss - 1) / t->mss;
 
 	if (seq + total == t->snd_end && t->fin_sent) {
 		flags |= TCP_FIN;
 		t->fin_lost = 0;
 	}
-	t->total_rexmit++;
+	t->total_rexmit += segs;
 	t->bytes_rexmit += total;
-	st->mib.tcp_retran_seg++;
+	st->mib.tcp_retran_seg += segs;
 	t->last_snd_us = st->now_us;
-	emit(st, t, f, seq, total, flags, 0);
+	emit(st, t, f, seq, total, flags, segs > 1 ? EMIT_TSO : 0);
 	tcp_pace_sent(st, t, total);
+	if (segs > 1)
+		count_cut(st, t, total);
+}
+
+/* What goes again in one frame: as much as the pipe has room for when the device segments, as on Linux. */
+static uint32_t repeat_limit(const struct stack *st, const struct tcb *t, uint32_t room)
+{
+	uint32_t most = MIN(st->nd->tso_max_bytes, TSO_PAYLOAD_MAX);
+
+	/* the device would copy one urgent pointer into all segments */
+	if (room < 2 * t->mss || most < 2 * t->mss || t->marks & (TCP_MARK_URG | TCP_MARK_CWR))
+		return t->mss;
+	if (t->paced)
+		most = MIN(most, t->pace_left);
+	if (t->min_rtt_us >> TCP_BURST_RTT_SHIFT)
+		most = MIN(most, tcp_pace_frame(st, t));
+	most = MIN(most, room);
+	return MAX(most - most % t->mss, t->mss);
 }
 
 /* RFC 6675 §5 (C): lost segments while the pipe has room; `force`: the first goes in any case. */
@@ -331,7 +362,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 	struct rte_mbuf *m;
 
 	while ((m = tcp_scoreboard_next_rexmit(t))) {
-		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit = t->mss, total;
+		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit, total;
 		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, seq);
 		struct rte_mbuf *f, *first = m;
 		bool push = false;
@@ -344,12 +375,13 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 		/* a window that shrank holds back all but the first, and cuts it while there is some of it */
 		if (wnd <= 0 && seq != t->snd_una)
 			return;
-		if (wnd > 0)
-			limit = MIN(limit, (uint32_t)wnd);
 		if (!force && !tcp_pace_may_send(st, t))
 			return;
+		limit = force || pipe > t->cwnd ? t->mss : repeat_limit(st, t, t->cwnd - pipe);
+		if (wnd > 0)
+			limit = MIN(limit, (uint32_t)wnd);
 		force = false;
-		total = gather(st, t, m, limit, UINT32_MAX, true, &count);
+		total = gather(st, t, m, limit, limit > t->mss ? st->nd->tx_max_segs : UINT32_MAX, true, &count);
 		if (!total)
 			return;
 		f = frame_of(st, m, count, total);
@@ -361,7 +393,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 			tcp_scoreboard_sent_again(t, m);
 			m = tcp_sendq_next(m);
 		}
-		t->undo_rexmit = MAX(t->undo_rexmit, 0) + 1;
+		t->undo_rexmit = MAX(t->undo_rexmit, 0) + (int32_t)((total + t->mss - 1) / t->mss);
 		if (!t->rexmit_ts && (t->opts & TCP_OPT_TS)) {
 			/* 0 stands for none; the instant before errs on the safe side */
 			t->rexmit_ts = tcp_ts_now(st, t);
@@ -401,16 +433,6 @@ static bool record_waits(struct rte_mbuf *m)
 		if (pkt_tx(m)->push & PKT_PUSH_EOR)
 			return true;
 	return false;
-}
-
-/* A frame that the device cuts counts as the segments that it becomes; one is counted. */
-static void count_cut(struct stack *st, struct tcb *t, uint32_t total)
-{
-	uint32_t more = (total - 1) / t->mss;
-
-	t->segs_out += more;
-	t->data_segs_out += more;
-	st->mib.tcp_out_seg += more;
 }
 
 /* probe: 0, or the payload of the one segment to be sent, larger than the MSS (pmtu.c). */
