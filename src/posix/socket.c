@@ -482,12 +482,7 @@ static int accept_stack(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 			if (flags & SOCK_NONBLOCK)
 				atomic_fetch_or_explicit(&child->fl_flags, O_NONBLOCK, memory_order_relaxed);
 			if (sa)
-				err = sock_getname(child, sa, len, true);
-			/* gone already: Linux still returns the connection, with an empty name */
-			if (err == -ENOTCONN) {
-				*len = 0;
-				err = 0;
-			}
+				err = sock_accepted_name(child, sa, len);
 			if (!err)
 				err = fd_install(num, child, FD_SOCK, flags & SOCK_CLOEXEC, c.self);
 			if (err)

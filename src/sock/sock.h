@@ -231,6 +231,8 @@ ssize_t sock_send(struct sock *s, const void *buf, size_t n, int flags, struct t
 ssize_t sock_recv(struct sock *s, void *buf, size_t n, int flags, struct thread_rec *self);
 int sock_shutdown(struct sock *s, int how, struct thread_rec *self);
 int sock_getname(struct sock *s, struct sockaddr *sa, socklen_t *len, bool peer);
+/* What accept() tells of a connection: the peer's address, whatever has become of it since. */
+int sock_accepted_name(struct sock *s, struct sockaddr *sa, socklen_t *len);
 int sock_setopt(struct sock *s, int level, int name, const void *val, socklen_t len, struct thread_rec *self);
 int sock_getopt(struct sock *s, int level, int name, void *val, socklen_t *len, struct thread_rec *self);
 /* FIONREAD, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK, FIONBIO; -ENOTTY others. */

@@ -260,6 +260,14 @@ int sock_shutdown(struct sock *s, int how, struct thread_rec *self)
 	return 0;
 }
 
+int sock_accepted_name(struct sock *s, struct sockaddr *sa, socklen_t *len)
+{
+	if ((int)*len < 0)
+		return -EINVAL;
+	sockaddr_put(s, &s->tcb.raddr, s->tcb.rport_be, sa, len);
+	return 0;
+}
+
 int sock_getname(struct sock *s, struct sockaddr *sa, socklen_t *len, bool peer)
 {
 	uint32_t status = sock_status(s);

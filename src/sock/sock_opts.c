@@ -11,6 +11,7 @@
 #include "tcp/tcp.h"
 
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -256,6 +257,19 @@ static int get_bindtodevice(struct stack *st, struct sock *s, char *out)
 }
 
 static int get_incoming_cpu(struct stack *st, struct sock *s, char *out) { return put_int(out, st->cpu); }
+
+/* Linux's sk_meminfo, in bytes: what the buffers hold and may hold. What it keeps in hand, its backlog and its option memory have no counterpart. */
+static int get_meminfo(struct stack *st, struct sock *s, char *out)
+{
+	uint32_t m[SK_MEMINFO_VARS] = { 0 };
+
+	m[SK_MEMINFO_RMEM_ALLOC] = (uint32_t)MIN(sock_rx_bytes(s), UINT32_MAX);
+	m[SK_MEMINFO_RCVBUF] = atomic_load_explicit(&s->rcvbuf, memory_order_relaxed);
+	m[SK_MEMINFO_SNDBUF] = atomic_load_explicit(&s->sndbuf, memory_order_relaxed);
+	m[SK_MEMINFO_WMEM_QUEUED] = (uint32_t)MIN(sock_tx_used(s), UINT32_MAX);
+	memcpy(out, m, sizeof(m));
+	return sizeof(m);
+}
 
 /* SO_MARK, SO_PRIORITY above 6, the larger buffers, IP_TRANSPARENT: privileged, judged by the effective user as a stand-in for CAP_NET_ADMIN. */
 static bool privileged(void) { return SYS(geteuid) == 0; }
@@ -817,6 +831,7 @@ static const struct option options[] = {
 	FN(L_SOCKET, SO_TIMESTAMPNS_NEW, set_timestampns, get_timestampns, OPT_ANYTIME),
 	RO(L_SOCKET, SO_INCOMING_CPU, get_incoming_cpu, 0),
 	RO(L_SOCKET, SO_INCOMING_NAPI_ID, get_zero, 0),
+	RO(L_SOCKET, SO_MEMINFO, get_meminfo, 0),
 	RANGE(L_SOCKET, SO_BUSY_POLL, busy_poll, 0, INT_MAX, OPT_ANYTIME),
 	FN_FIELD(L_SOCKET, SO_PRIORITY, priority, set_priority, OPT_ANYTIME),
 	FN_FIELD(L_SOCKET, SO_MARK, mark, set_mark, OPT_ANYTIME),

@@ -54,6 +54,29 @@ static void broken(void)
 	close(p[0]);
 }
 
+/* Who it was that came and went is told all the same. */
+static void accepted_late(void)
+{
+	struct linger l = { 1, 0 };
+	struct sockaddr_in me, sa;
+	socklen_t len = sizeof(me);
+	int port, listener = t_listener(5, &port), c = t_connect(port), s;
+
+	SECTION("accept of a connection that was reset");
+	R("getsockname", getsockname(c, (struct sockaddr *)&me, &len));
+	R("linger", setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
+	close(c);
+	t_ms(100);
+	memset(&sa, 0, sizeof(sa));
+	len = sizeof(sa);
+	s = accept(listener, (struct sockaddr *)&sa, &len);
+	SAY("accepted %d, %u bytes, the peer %d\n", s >= 0, len, !memcmp(&me, &sa, sizeof(sa)));
+	R("getpeername", getpeername(s, (struct sockaddr *)&sa, &len));
+	SAY("so_error %d\n", t_so_error(s));
+	close(s);
+	close(listener);
+}
+
 static void linger(void)
 {
 	struct linger l = { 1, 0 };
@@ -236,6 +259,7 @@ int main(void)
 	dissolved();
 	broken();
 	linger();
+	accepted_late();
 	in_use();
 	numbers();
 	backlog();

@@ -1,6 +1,8 @@
 /* t_options.c - socket options: defaults, what set then get returns, errors of what is not supported or malformed. */
 #include "t.h"
 
+#include <linux/sock_diag.h>
+
 struct opt {
 	const char *name;
 	int level, opt;
@@ -75,7 +77,8 @@ static void special(int fd)
 {
 	struct linger l = { 1, 7 };
 	struct tcp_info ti;
-	socklen_t len = sizeof(l);
+	socklen_t len = sizeof(l), len_v;
+	unsigned mem[SK_MEMINFO_VARS];
 	char name[16] = "";
 	int v = 1;
 
@@ -102,6 +105,13 @@ static void special(int fd)
 	R("bad keepcnt", setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ 0 }, sizeof(int)));
 	R("bad keepidle", setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 40000 }, sizeof(int)));
 	R("ipv6 on ipv4", setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v, sizeof(v)));
+	len = sizeof(mem);
+	R("meminfo", getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len));
+	len_v = sizeof(v);
+	R("rcvbuf", getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &v, &len_v));
+	SAY("len %u, rcvbuf %d, nothing read or written: %d\n", len, mem[SK_MEMINFO_RCVBUF] == (unsigned)v,
+	    !mem[SK_MEMINFO_RMEM_ALLOC] && !mem[SK_MEMINFO_WMEM_QUEUED]);
+	R("set meminfo", setsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, sizeof(mem)));
 	len = 1;
 	v = 0;
 	R("one byte get", getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &v, &len));

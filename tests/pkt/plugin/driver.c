@@ -1,6 +1,6 @@
 /* driver.c - uses libgazelle_packetdrill.so as the public tool does: loaded with RTLD_DEEPBIND, packets through the table, events awaited by
  * sleeping and then spinning on its clock, blocking calls in a second thread, TCP_INFO asked of libc.
- * usage: driver LIBRARY. Prints what failed; exit status 0: nothing. */
+ * usage: driver [-f FLAGS] LIBRARY. Prints what failed; exit status 0: nothing. */
 #include "frame.h"
 #include "interface.h"
 
@@ -162,11 +162,16 @@ int main(int argc, char **argv)
 	long long t0, when;
 	void *lib;
 	int l, c, fd, ep, pipefd[2], one = 1;
+	const char *flags = "";
 	char buf[4000] = "";
+	uint32_t each;
 
-	if (argc < 2)
+	/* as in the tool, optarg is the program's own: DPDK's parser has to find that one */
+	while ((fd = getopt(argc, argv, "f:")) == 'f')
+		flags = optarg;
+	if (fd != -1 || optind != argc - 1)
 		return 2;
-	lib = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | DEEPBIND);
+	lib = dlopen(argv[optind], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | DEEPBIND);
 	if (!lib) {
 		printf("%s\n", dlerror());
 		return 1;
@@ -175,7 +180,7 @@ int main(int argc, char **argv)
 	CHECK(init != NULL);
 	if (!init)
 		return 1;
-	init("", &pd);
+	init(flags, &pd);
 	u = pd.userdata;
 
 	/* the clock */
@@ -208,12 +213,13 @@ int main(int argc, char **argv)
 	CHECK(job.done >= t0 + 99000 && job.done <= t0 + 104000); /* its time of return is not the sleeper's */
 	c = job.result;
 
-	/* data both ways; chunks are cut, PSH is on the last segment of each */
+	/* data both ways: two frames as a kernel sends them, with PSH; cut, it is on the last segment of each */
 	CHECK(pd.write(u, c, buf, 4000) == 4000);
-	for (unsigned i = 0; i < 4; i++) {
+	each = *flags ? 1000 : 2000;
+	for (uint32_t at = 0; at < 4000; at += each) {
 		s = out(&when);
-		CHECK(s.len == 1000 && s.seq == local_isn + 1 + 1000 * i);
-		CHECK(!!(s.flags & TH_PSH) == (i % 2 == 1));
+		CHECK(s.len == each && s.seq == local_isn + 1 + at);
+		CHECK(!!(s.flags & TH_PSH) == ((at + each) % 2000 == 0));
 	}
 	in(TH_ACK, 1, 4001, 0, false);
 	t0 = now();

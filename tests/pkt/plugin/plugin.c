@@ -57,7 +57,7 @@ static struct {
 	pthread_cond_t returned; /* ... and has read the clock */
 	struct waiter *waiter[WAITERS];
 	pthread_t coming;	 /* a thread whose call is over and that has not read the clock yet */
-	bool is_coming, open;
+	bool is_coming, open, cut;
 } pl = { .lock = PTHREAD_MUTEX_INITIALIZER, .woken = PTHREAD_COND_INITIALIZER, .returned = PTHREAD_COND_INITIALIZER };
 
 static void enter(void)
@@ -493,8 +493,7 @@ static void add_be(uint8_t *p, unsigned bytes, uint32_t n)
 	}
 }
 
-/* The next packet, cut from its frame as a kernel does for the tool's tun device, which takes no chunks; the tool joins segments again as far as a script
- * names them. NULL: there is none. */
+/* The next packet: the frame as it left the stack, which is how a kernel's leave for the tool's tun device; cut on request. NULL: there is none. */
 static struct frame *next_segment(void)
 {
 	static struct frame *whole;
@@ -512,7 +511,7 @@ static struct frame *next_segment(void)
 	ip = whole->data + SEG_ETH_BYTES;
 	hdr = (ip[0] & 15u) * 4 + (ip[9] == IPPROTO_TCP ? (ip[(ip[0] & 15u) * 4 + 12] >> 4) * 4u : 0);
 	len = whole->len - SEG_ETH_BYTES - hdr;
-	if (!whole->gso_size || len <= whole->gso_size) {
+	if (!pl.cut || !whole->gso_size || len <= whole->gso_size) {
 		f = whole;
 		whole = NULL;
 		return f;
@@ -705,13 +704,14 @@ static void pd_free(void *u)
 	leave();
 }
 
-/* flags: "mtu=1400", "plain" (the stack knows no segmentation offload), separated by commas. */
+/* flags: "mtu=1400", "plain" (the stack knows no segmentation offload), "cut" (frames are cut on their way to the tool), separated by commas. */
 EXPORT void packetdrill_interface_init(const char *flags, struct packetdrill_interface *ifc)
 {
 	struct memdev_conf conf = { .tx_csum = true, .tso_max_bytes = 65160, .tso_carry = true, .rx_csum = true };
 	const char *mtu = flags ? strstr(flags, "mtu=") : NULL;
 	struct timespec now;
 
+	pl.cut = flags && strstr(flags, "cut");
 	if (flags && strstr(flags, "plain"))
 		conf.tso_max_bytes = 0;
 	if (mtu)

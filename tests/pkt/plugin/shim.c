@@ -52,7 +52,7 @@ __attribute__((visibility("default"))) void packetdrill_interface_init(const cha
 		snprintf(path, sizeof(path), "libgazelle_packetdrill_stack.so");
 	else
 		snprintf(path, sizeof(path), "%.*slibgazelle_packetdrill_stack.so", (int)(slash + 1 - me.dli_fname), me.dli_fname);
-	lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | DEEPBIND);
+	lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 	if (lib)
 		*(void **)&init = dlsym(lib, "packetdrill_interface_init");
 	if (init) {

@@ -155,7 +155,7 @@ int gzsys_accept(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	atomic_fetch_or_explicit(&child->fl_flags, O_NONBLOCK, memory_order_relaxed);
 	fds[nfd] = (struct gzfd){ .s = child, .fl = flags & SOCK_NONBLOCK ? O_NONBLOCK : 0 };
 	if (sa && len)
-		sock_getname(child, sa, len, true);
+		sock_accepted_name(child, sa, len);
 	return nfd;
 }
 
