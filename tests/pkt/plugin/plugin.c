@@ -58,6 +58,7 @@ static struct {
 	struct waiter *waiter[WAITERS];
 	pthread_t coming;	 /* a thread whose call is over and that has not read the clock yet */
 	bool is_coming, open, cut;
+	bool back; /* a blocked call's thread has read the clock and is about to tell the tool, under the tool's own lock */
 } pl = { .lock = PTHREAD_MUTEX_INITIALIZER, .woken = PTHREAD_COND_INITIALIZER, .returned = PTHREAD_COND_INITIALIZER };
 
 static void enter(void)
@@ -457,7 +458,8 @@ static int pd_splice(void *u, int in, loff_t *in_off, int out, loff_t *out_off, 
 {
 	struct waiter w = { .try = try_splice, .fd = in, .fd2 = out, .n = n, .uflags = flags, .ms = -1 };
 
-	if (in_off || out_off)
+	/* the tool passes the address of the number in its script; NULL there is 0 */
+	if ((in_off && *in_off) || (out_off && *out_off))
 		return (int)ret(-ESPIPE);
 	return (int)run(&w);
 }
@@ -584,9 +586,17 @@ static int pd_netdev_receive(void *u, void *buf, size_t *count, long long *time_
 
 static int pd_usleep(void *u, useconds_t us)
 {
+	bool back;
+
 	enter();
+	back = pl.back && !pthread_equal(pl.coming, pthread_self());
+	if (back)
+		pl.back = false;
 	advance(vclock_us + us);
 	leave();
+	/* The tool sleeps without its lock, but no time passes here: the other thread would not get it before the script goes on. */
+	if (back)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	return 0;
 }
 
@@ -596,6 +606,7 @@ static int pd_gettimeofday(void *u, struct timeval *tv, struct timezone *tz)
 	if (pl.is_coming && pthread_equal(pl.coming, pthread_self())) {
 		/* back from a call: the time at which it ended */
 		pl.is_coming = false;
+		pl.back = true;
 		pthread_cond_broadcast(&pl.returned);
 	} else if (!pl.is_coming) {
 		advance(vclock_us + READ_COSTS_US);
