@@ -389,10 +389,9 @@ static void stack_start(uint32_t conns, bool huge)
 	dev.queues[0].pool = pool;
 	dev.tx_max_segs = 40;
 	dev.tx_offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-	if (offloads)
-		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	if (offloads) {
-		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
+		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |
+				   RTE_ETH_TX_OFFLOAD_TCP_TSO;
 		dev.tso_max_bytes = 65000;
 	}
 	dev.tx_fix = tx_fixup_mask(&dev);

@@ -1,8 +1,8 @@
 /* lwip.c - the server of inproc.c on Debian's lwIP, raw interface, one thread: what (d) of `make bench` compares with.
  *
  * Same client, same frames, same sections timed: frames in -> ethernet_input -> recv callback -> tcp_write + tcp_output ->
- * frame out -> timers, which lwIP's main loop looks at after each input as this stack's does. Debian builds lwIP with its system layer; the raw interface is used from the only thread, which lwIP allows before
- * tcpip_init(). Prints one line of JSON.
+ * frame out -> timers, which lwIP's main loop looks at after each input as this stack's does. Debian builds lwIP with its system
+ * layer; the raw interface is used from the only thread, which lwIP allows before tcpip_init(). Prints one line of JSON.
  */
 #include "client.h"
 #include "measure.h"
@@ -189,9 +189,8 @@ int main(int argc, char **argv)
 	overhead = cycles_overhead();
 
 	base = resident_bytes();
-	for (uint32_t i = 0; i < conns; i++) {
+	for (uint32_t i = 0; i < conns; i++)
 		open_one(i, &oc, overhead);
-	}
 	mem = resident_bytes() - base;
 	if (cl.syn_acks < conns)
 		return fprintf(stderr, "bench_lwip: %llu of %u connections opened\n", (unsigned long long)cl.syn_acks, conns), 1;

@@ -279,9 +279,9 @@ int sock_getname(struct sock *s, struct sockaddr *sa, socklen_t *len, bool peer)
 	if (peer) {
 		if (!(status & SOCK_CONNECTED) || status & SOCK_DEAD)
 			return -ENOTCONN;
-		addr = s->tcb.raddr;
-		port_be = s->tcb.rport_be;
-	} else if (status & (SOCK_CONNECTED | SOCK_CONNECTING)) {
+		return sock_accepted_name(s, sa, len);
+	}
+	if (status & (SOCK_CONNECTED | SOCK_CONNECTING)) {
 		addr = s->tcb.laddr;
 		port_be = s->tcb.lport_be;
 	} else {

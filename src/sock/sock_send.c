@@ -105,6 +105,15 @@ static force_inline void tx_end_of_record(const struct tx_chain *chain, int flag
 		pkt_tx(pkt_of_node(chain->last))->push = PKT_PUSH_EOR;
 }
 
+/* The stack is ours for a write of so many bytes. */
+static force_inline void tx_own(struct stack *st, size_t bytes)
+{
+	if (unlikely(bytes >= TX_POLL_BYTES))
+		stack_poll_once(st);
+	else
+		st->now_us = clock_now_us();
+}
+
 /* A write that fits, when the stack is free: no lock but the ownership word. Writers who take turns on wlock, or have left data in tx_in, go
  * first: then the chain goes their way. false: nothing was done with the chain. Bytes were copied before owning, so that a fault
  * in the application's buffer happens outside. */
@@ -112,10 +121,7 @@ static force_inline bool tx_inline(struct sock *s, struct stack *st, const struc
 {
 	if (unlikely(gz->mode != RUN_TO_COMPLETION || !stack_is_home() || !stack_try_own(st, self)))
 		return false;
-	if (unlikely(chain->bytes >= TX_POLL_BYTES))
-		stack_poll_once(st);
-	else
-		st->now_us = clock_now_us();
+	tx_own(st, chain->bytes);
 	if (unlikely(!inbox_maybe_empty(&s->tx_in) || atomic_load_explicit(&s->wlock.word, memory_order_relaxed) ||
 		     sock_status(s) & SOCK_DEAD)) {
 		stack_leave(st, self);
@@ -140,10 +146,7 @@ static force_inline void tx_submit(struct sock *s, struct stack *st, struct tx_c
 	struct inbox_node *n, *rev = NULL;
 
 	if (likely(gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self))) {
-		if (chain->bytes >= TX_POLL_BYTES)
-			stack_poll_once(st);
-		else
-			st->now_us = clock_now_us();
+		tx_own(st, chain->bytes);
 		if (unlikely(!inbox_maybe_empty(&s->tx_in)))
 			sock_tx_run(st, s);
 		if (likely(!(sock_status(s) & SOCK_DEAD))) {

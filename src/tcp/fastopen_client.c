@@ -28,7 +28,7 @@ struct tcp_fo_dest {
 	uint8_t len;	  /* of the cookie; 0: none */
 	uint8_t losses;	  /* in a row */
 	bool exp;	  /* the cookie came in the experimental option, and goes in it */
-	uint8_t try_exp;  /* enum */
+	uint8_t try_exp;  /* EXP_*, never back */
 	uint8_t cookie[TCP_FO_MAX];
 };
 
@@ -185,7 +185,7 @@ uint32_t tcp_fastopen_answered(struct stack *st, struct tcb *t, const struct tcp
 		d = dest_make(st, &t->raddr);
 	if (d) {
 		if (in_vain)
-			d->try_exp = asks_exp(d) ? EXP_TRIED : EXP_NEXT;
+			d->try_exp = MIN(d->try_exp + 1, EXP_TRIED);
 		d->mss = g->o.mss;
 		if (granted) {
 			d->len = g->o.fo_len;

@@ -46,11 +46,6 @@ static const uint8_t linux_state[] = {
 };
 _Static_assert(ARRAY_SIZE(linux_state) == TCPS_TIME_WAIT + 1, "a number for every state");
 
-static uint32_t segs(uint32_t bytes, uint32_t mss)
-{
-	return (bytes + mss - 1) / mss;
-}
-
 /* --- clocks --- */
 
 /* A clock that runs is `total` less the time when it was started, so that starting and stopping are one addition each. */
@@ -127,7 +122,7 @@ struct counted {
 /* Bytes of one segment, or of one frame of them, that share their marks. */
 static void count_part(struct counted *c, uint32_t bytes, uint8_t flags, uint32_t mss)
 {
-	uint32_t n = segs(bytes, mss);
+	uint32_t n = tcp_segs(bytes, mss);
 
 	c->unacked += n;
 	c->sacked += flags & PKT_TX_SACKED ? n : 0;
@@ -162,10 +157,10 @@ static void count_bytes(const struct tcb *t, uint32_t mss, struct counted *c)
 {
 	uint32_t flight = t->snd_nxt - t->snd_una;
 
-	c->unacked = segs(flight, mss);
-	c->sacked = segs(t->sacked_out, mss);
-	c->lost = segs(t->lost_out, mss);
-	c->retrans = segs(t->rexmit_out, mss);
+	c->unacked = tcp_segs(flight, mss);
+	c->sacked = tcp_segs(t->sacked_out, mss);
+	c->lost = tcp_segs(t->lost_out, mss);
+	c->retrans = tcp_segs(t->rexmit_out, mss);
 }
 
 static uint8_t probes(const struct stack *st, const struct tcb *t, const struct sock *s)

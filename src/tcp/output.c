@@ -305,7 +305,7 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 /* A frame that the device cuts counts as the segments that it becomes; one is counted. */
 static void count_cut(struct stack *st, struct tcb *t, uint32_t total)
 {
-	uint32_t more = (total - 1) / t->mss;
+	uint32_t more = tcp_segs(total, t->mss) - 1;
 
 	t->segs_out += more;
 	t->data_segs_out += more;
@@ -324,7 +324,7 @@ static void note_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *m, b
 static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, uint32_t seq, uint32_t total, bool push)
 {
 	uint8_t flags = TCP_ACK | (push || total > t->mss ? TCP_PSH : 0);
-	uint32_t segs = (total + t->mss - 1) / t->mss;
+	uint32_t segs = tcp_segs(total, t->mss);
 
 	if (seq + total == t->snd_end && t->fin_sent) {
 		flags |= TCP_FIN;
@@ -340,20 +340,19 @@ static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, u
 		count_cut(st, t, total);
 }
 
-/* What goes again in one frame: as much as the pipe has room for when the device segments, as on Linux. */
-static uint32_t repeat_limit(const struct stack *st, const struct tcb *t, uint32_t room)
+/* What one frame may carry: a segment, or as many as the device cuts. */
+static force_inline uint32_t frame_most(const struct stack *st, const struct tcb *t)
 {
 	uint32_t most = MIN(st->nd->tso_max_bytes, TSO_PAYLOAD_MAX);
 
-	/* the device would copy one urgent pointer into all segments */
-	if (room < 2 * t->mss || most < 2 * t->mss || t->marks & (TCP_MARK_URG | TCP_MARK_CWR))
+	/* the device would copy one urgent pointer, one CWR into all segments */
+	if (unlikely(t->marks & (TCP_MARK_URG | TCP_MARK_CWR)))
 		return t->mss;
-	if (t->paced)
+	if (unlikely(t->paced))
 		most = MIN(most, t->pace_left);
-	if (t->min_rtt_us >> TCP_BURST_RTT_SHIFT)
+	if (unlikely(t->min_rtt_us >> TCP_BURST_RTT_SHIFT))
 		most = MIN(most, tcp_pace_frame(st, t));
-	most = MIN(most, room);
-	return MAX(most - most % t->mss, t->mss);
+	return MAX(most, t->mss);
 }
 
 /* RFC 6675 §5 (C): lost segments while the pipe has room; `force`: the first goes in any case. */
@@ -362,7 +361,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 	struct rte_mbuf *m;
 
 	while ((m = tcp_scoreboard_next_rexmit(t))) {
-		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit, total;
+		uint32_t pipe = tcp_pipe(t), seq = tcp_mbuf_seq(m), limit = t->mss, total;
 		int32_t wnd = seq_diff(t->snd_una + t->snd_wnd, seq);
 		struct rte_mbuf *f, *first = m;
 		bool push = false;
@@ -377,7 +376,9 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 			return;
 		if (!force && !tcp_pace_may_send(st, t))
 			return;
-		limit = force || pipe > t->cwnd ? t->mss : repeat_limit(st, t, t->cwnd - pipe);
+		/* lost together, it goes again together, as far as the pipe has room (Linux) */
+		if (!force && t->cwnd > pipe && t->cwnd - pipe >= 2 * t->mss)
+			limit = MIN(t->cwnd - pipe, frame_most(st, t)) / t->mss * t->mss;
 		if (wnd > 0)
 			limit = MIN(limit, (uint32_t)wnd);
 		force = false;
@@ -393,7 +394,7 @@ static void send_lost(struct stack *st, struct tcb *t, bool force)
 			tcp_scoreboard_sent_again(t, m);
 			m = tcp_sendq_next(m);
 		}
-		t->undo_rexmit = MAX(t->undo_rexmit, 0) + (int32_t)((total + t->mss - 1) / t->mss);
+		t->undo_rexmit = MAX(t->undo_rexmit, 0) + (int32_t)tcp_segs(total, t->mss);
 		if (!t->rexmit_ts && (t->opts & TCP_OPT_TS)) {
 			/* 0 stands for none; the instant before errs on the safe side */
 			t->rexmit_ts = tcp_ts_now(st, t);
@@ -465,17 +466,10 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		if (unlikely(!tcp_pace_may_send(st, t)))
 			break;
 		if (limit >= mss) {
-			/* the device would copy one urgent pointer, one CWR into all segments */
-			uint32_t most = nd->tso_max_bytes && !probe && likely(!(t->marks & (TCP_MARK_URG | TCP_MARK_CWR))) ?
-						MIN(nd->tso_max_bytes, TSO_PAYLOAD_MAX) : mss;
-
-			if (unlikely(t->paced))
-				most = MIN(most, t->pace_left);
-			if (unlikely(t->min_rtt_us >> TCP_BURST_RTT_SHIFT) && limit > mss)
-				most = MIN(most, tcp_pace_frame(st, t));
 			/* at least two frames in flight, so that ACKs keep coming (Linux) */
 			limit = MIN(limit, MAX(MIN(room, t->cwnd / 2), mss));
-			limit = MIN(limit, MAX(most, mss));
+			if (limit > mss)
+				limit = probe ? mss : MIN(limit, frame_most(st, t));
 			if (limit > mss) {
 				uint32_t tail = limit % mss;
 

@@ -68,8 +68,7 @@ static bool left_before_rack(const struct tcb *t, struct rte_mbuf *m)
 /* §6.2 step 5. Returns the bytes newly marked; *wait_us: until the last of the others that could be lost, 0: there is none. */
 static uint32_t detect(struct stack *st, struct tcb *t, uint64_t *wait_us)
 {
-	/* 1 stands for less than the clock tells: what left in this microsecond may be as old as what was delivered */
-	uint64_t most = (uint64_t)(t->rack_rtt_us > 1 ? t->rack_rtt_us : 0) + reo_wnd_us(t), young_us = st->now_us > most ? st->now_us - most : 0, wait = 0;
+	uint64_t most = (uint64_t)t->rack_rtt_us + reo_wnd_us(t), young_us = st->now_us > most ? st->now_us - most : 0, wait = 0;
 	struct rte_mbuf *m = t->lost_hint ? t->lost_hint : t->sq_head;
 	unsigned look = RACK_LOOK_MAX;
 	struct list *n, *tmp;

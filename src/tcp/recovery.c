@@ -67,7 +67,7 @@ static uint32_t current_ssthresh(const struct tcb *t)
 
 static void init_undo(struct tcb *t)
 {
-	uint32_t segs = (t->rexmit_out + t->mss - 1) / t->mss + (t->tlp_out == TCP_TLP_REPEAT);
+	uint32_t segs = tcp_segs(t->rexmit_out, t->mss) + (t->tlp_out == TCP_TLP_REPEAT);
 
 	t->undo_ok = 1;
 	t->undo_seq = t->snd_una;

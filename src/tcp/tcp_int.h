@@ -152,6 +152,7 @@ static force_inline uint32_t tcp_ts_now(const struct stack *st, const struct tcb
 {
 	return tcp_now_ms(st) + t->ts_off;
 }
+static force_inline uint32_t tcp_segs(uint32_t bytes, uint32_t mss) { return (bytes + mss - 1) / mss; }
 /* Bytes in the network: RFC 6675 §4 SetPipe(), kept by counters. */
 static force_inline uint32_t tcp_pipe(const struct tcb *t)
 {
