@@ -40,6 +40,11 @@ static force_inline void clean_queue(struct stack *st, struct tcb *t, uint32_t a
 					tcp_scoreboard_trim(t, m, part);
 				tcp_mbuf_trim(m, part);
 				t->delivered += part;
+				/* a sample all the same: with large buffers most ACKs end inside one */
+				if (!(x->flags & (PKT_TX_EVER_REXMIT | PKT_TX_SACKED))) {
+					a->sent_us = a->sent_us ? a->sent_us : p->time_us;
+					a->last_sent_us = p->time_us;
+				}
 				if (!simple && (x->flags & PKT_TX_EVER_REXMIT))
 					a->head_repeated |= m == t->sq_head;
 				else if (!simple && !(x->flags & PKT_TX_SACKED))
