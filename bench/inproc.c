@@ -392,12 +392,14 @@ static void stack_start(uint32_t conns, bool huge)
 	if (offloads) {
 		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |
 				   RTE_ETH_TX_OFFLOAD_TCP_TSO;
-		dev.tso_max_bytes = 65000;
+		dev.tso_max_bytes = 65455;
 	}
 	dev.tx_fix = tx_fixup_mask(&dev);
 	atomic_store(&dev.mtu, 1500);
 	atomic_store(&dev.link_up, true);
 	st = &gz->stacks[0];
+	if (offloads && !(st->large = mbuf_large_pool_create("large", 1024, -1)))
+		fail("large mbuf pool", rte_errno);
 	st->pool = pool;
 	st->lcore_id = 1;
 	r = stack_engine_init(st, 0, &dev, 0, &ip, clock_now_us());

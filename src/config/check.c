@@ -14,7 +14,9 @@
 #define MB (1u << 20)
 /* One packet buffer in its pool: mbuf 128, private area 64, headroom 128, data 2,048, pool header 64, alignment; and its share of the
  * pool's own bookkeeping. */
-#define MBUF_BYTES 2560u
+#define MBUF_BYTES (2560u + LARGE_MBUF_BYTES / 64)
+/* One for large writes, of which there is one for 64 others: 13,140 bytes of data. */
+#define LARGE_MBUF_BYTES 13632u
 /* Rings of the device, tables, EAL's own. */
 #define BASE_BYTES (64ull * MB)
 /* Default pools per stack when neither tcp_conn_count nor mbuf_count_per_conn is set: the whole pool is touched at start, and normal pages

@@ -226,6 +226,8 @@ static void put_stats(struct json_object *o, const struct stack *st)
 	put_u64(o, "remote_event_cnt", s->remote_event_cnt);
 	put_u64(o, "timeout_event_cnt", s->timeout_event_cnt);
 	put_u64(o, "mbuf_pool_size", st->pool->size);
+	put_u64(o, "large_mbufs", st->large ? st->large->size : 0);
+	put_u64(o, "large_mbufs_free", st->large ? rte_mempool_avail_count(st->large) : 0);
 	put_u64(o, "timers", st->wheel.armed);
 	put_u64(o, "time_wait", st->tcp->tws.count);
 	put_u64(o, "syn_recv", st->tcp->syns.count);

@@ -94,6 +94,12 @@ static force_inline uint16_t netdev_tx_room(const struct netdev *nd, uint16_t qu
 	return (uint16_t)(2 * NETDEV_BURST - nd->queues[queue].txq_len);
 }
 
+/* May a frame to segment be a chain of mbufs? */
+static force_inline bool netdev_chains_segments(const struct netdev *nd)
+{
+	return nd->tso_max_bytes && nd->tx_max_segs > 1;
+}
+
 /* Does the device put in m->vlan_tci when RTE_MBUF_F_TX_VLAN is set? (bit 0: RTE_ETH_TX_OFFLOAD_VLAN_INSERT) */
 static force_inline bool netdev_inserts_vlan(const struct netdev *nd)
 {

@@ -60,9 +60,8 @@ static void buffer_init(struct rte_mempool *mp, void *arg, void *m, unsigned ind
 	memset(pkt_tx(m), 0, sizeof(struct pkt_tx));
 }
 
-static struct rte_mempool *pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
+static struct rte_mempool *pool_create(const char *name, uint32_t count, unsigned cache, uint16_t data_bytes, int socket_id)
 {
-	unsigned cache = pool_cache_size(count);
 	struct rte_mempool *mp;
 	uint16_t room;
 
@@ -87,11 +86,21 @@ static struct rte_mempool *pool_create(const char *name, uint32_t count, uint16_
 	return mp;
 }
 
-struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
+static struct rte_mempool *pool_of(const char *name, uint32_t count, unsigned cache, uint16_t data_bytes, int socket_id)
 {
-	struct rte_mempool *mp = pool_create(name, count, data_bytes, socket_id);
+	struct rte_mempool *mp = pool_create(name, count, cache, data_bytes, socket_id);
 
 	if (mp)
 		rte_mempool_obj_iter(mp, buffer_init, NULL);
 	return mp;
+}
+
+struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id)
+{
+	return pool_of(name, count, pool_cache_size(count), data_bytes, socket_id);
+}
+
+struct rte_mempool *mbuf_large_pool_create(const char *name, uint32_t count, int socket_id)
+{
+	return pool_of(name, count, 0, PKT_LARGE_DATA, socket_id);
 }

@@ -65,6 +65,17 @@ _Static_assert(sizeof(struct pkt_tx) <= 64, "one cache line");
 
 #define PKT_PRIV_BYTES 64
 
+/* Data room of the buffers that large writes go into where the device cuts segments: nine segments of a usual MTU, five of them a frame, so that
+ * frames are made of whole buffers; and less than the 16 KB that many NICs take by one descriptor. */
+#define PKT_LARGE_DATA 13140u
+/* One of them for so many usual ones. */
+#define PKT_LARGE_SHARE 64u
+
+static force_inline bool pkt_is_large(const struct rte_mbuf *m)
+{
+	return m->buf_len > PKT_LARGE_DATA;
+}
+
 static force_inline struct pkt_tx *pkt_tx(struct rte_mbuf *m)
 {
 	return (struct pkt_tx *)(void *)(m + 1);
@@ -80,5 +91,8 @@ int pkt_init(void);
 /* A pool of count mbufs of data_bytes data room (headroom extra), lock-free common pool ("lf_stack"), caches
  * per stack. NULL + rte_errno. Home, boot only. */
 struct rte_mempool *mbuf_pool_create(const char *name, uint32_t count, uint16_t data_bytes, int socket_id);
+/* A pool of large buffers, without caches: few are in use at a time, and the one that was freed last is the warmest. NULL + rte_errno. Home, boot
+ * only. */
+struct rte_mempool *mbuf_large_pool_create(const char *name, uint32_t count, int socket_id);
 
 #endif

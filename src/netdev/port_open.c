@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PORT_TSO_MAX 61440u
+#define PORT_TSO_MAX 65455u
 #define PORT_SEGS_MAX 64u
 #define SIGSET_BYTES 8 /* of the kernel; libc's set is longer */
 

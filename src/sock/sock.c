@@ -57,6 +57,7 @@ void sock_init(struct sock *s, int family, int type, uint8_t stack_id)
 	rlock_init(&s->wlock);
 	atomic_store_explicit(&s->tx_mss, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_tso, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_large, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_more, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->tx_nospace, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->ss_state, SS_FREE, memory_order_relaxed);

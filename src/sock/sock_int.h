@@ -299,6 +299,13 @@ static force_inline struct rte_mbuf *buf_get(struct stack *st, struct thread_rec
 		prefetch(&mag->m[mag->count - 1]->buf_addr);
 	return m;
 }
+/* One for a large write; NULL when there is none. Home threads. */
+static force_inline struct rte_mbuf *buf_get_large(struct stack *st)
+{
+	void *m;
+
+	return rte_mempool_generic_get(st->large, &m, 1, NULL) ? NULL : m;
+}
 void buf_put_slow(struct rte_mbuf *m, struct thread_rec *self);
 void buf_put_client(struct rte_mbuf *m, struct thread_rec *self);
 /* Frees one segment of a received mbuf through the thread's magazine. */
@@ -313,7 +320,7 @@ static force_inline void buf_put_seg(struct rte_mbuf *m, struct thread_rec *self
 	m = rte_pktmbuf_prefree_seg(m);
 	if (unlikely(!m))
 		return;
-	if (unlikely(mag->count >= mag->size || self->owned || (mag->count && mag->m[0]->pool != m->pool))) {
+	if (unlikely(mag->count >= mag->size || self->owned || (mag->count && mag->m[0]->pool != m->pool) || pkt_is_large(m))) {
 		buf_put_slow(m, self);
 		return;
 	}

@@ -18,6 +18,8 @@
 /* From here on a write looks for ACKs as it goes: a writer that does nothing else would fill its send buffer with mbufs that are free already, and use
  * cold ones, until a wait or the keeper's tick. */
 #define TX_POLL_BYTES 8192u
+/* The least write that large buffers are thought of for. */
+#define TX_LARGE_LEAST 8192u
 /* What one frame for a device that segments carries at most; what a writer beyond TCP_NOTSENT_LOWAT fills */
 #define TX_CHUNK_MAX 65535u
 /* Buffers are short: how long a blocking writer lets the stack work before it asks again. */
@@ -57,25 +59,38 @@ static force_inline void tx_count(struct sock *s, size_t bytes)
 	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
-/* Copies at most n bytes into mbufs; fewer when buffers run out. */
+/* What to put into each large buffer; 0: none of them. Threads of other processes take theirs from the home, usual ones alone. */
+cold_path static uint32_t tx_large(struct sock *s, const struct thread_rec *self)
+{
+	return thread_is_client(self) ? 0 : atomic_load_explicit(&s->tx_large, memory_order_relaxed);
+}
+
+/* Copies at most n bytes into mbufs; fewer when buffers run out. What does not fill a large buffer goes into usual ones; the first makes up for a piece of a
+ * segment that waits already, so that the others end where segments do. */
 static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur *in, size_t n, struct tx_chain *chain,
 				 struct thread_rec *self)
 {
-	uint32_t seg_max = UINT32_MAX;
+	uint32_t seg_max = UINT32_MAX, large = 0;
 
 	if (!atomic_load_explicit(&s->tx_tso, memory_order_relaxed)) {
 		seg_max = atomic_load_explicit(&s->tx_mss, memory_order_relaxed);
 		seg_max = seg_max ? seg_max : TX_MSS_GUESS;
+	} else if (unlikely(n >= TX_LARGE_LEAST)) {
+		large = tx_large(s, self);
+		seg_max = large ? large - (uint32_t)(sock_tx_unsent(s) % atomic_load_explicit(&s->tx_mss, memory_order_relaxed)) : seg_max;
 	}
 	chain->first = chain->last = NULL;
 	chain->bytes = 0;
 	do {
-		struct rte_mbuf *m = buf_get(st, self);
+		struct rte_mbuf *m = unlikely(large) && n - chain->bytes >= seg_max ? buf_get_large(st) : NULL;
 		struct pkt_meta *meta;
 		uint32_t len;
 
-		if (unlikely(!m))
-			break;
+		if (likely(!m)) {
+			m = buf_get(st, self);
+			if (unlikely(!m))
+				break;
+		}
 		len = (uint32_t)m->buf_len - PKT_HEADROOM;
 		len = MIN(len, seg_max);
 		len = (uint32_t)MIN(len, n - chain->bytes);
@@ -95,6 +110,7 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		meta->len = (uint16_t)len;
 		pkt_tx(m)->push = 0;
 		chain->bytes += len;
+		seg_max = unlikely(large) ? large : seg_max;
 	} while (chain->bytes < n);
 }
 
@@ -109,7 +125,7 @@ static force_inline void tx_end_of_record(const struct tx_chain *chain, int flag
 static force_inline void tx_own(struct stack *st, size_t bytes)
 {
 	if (unlikely(bytes >= TX_POLL_BYTES))
-		stack_poll_once(st);
+		stack_take_in(st, clock_now_us());
 	else
 		st->now_us = clock_now_us();
 }

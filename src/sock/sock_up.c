@@ -299,7 +299,7 @@ void sock_up_acked(struct stack *st, struct sock *s, uint32_t bytes)
 
 static void set_segment_size(const struct stack *st, struct sock *s)
 {
-	atomic_store_explicit(&s->tx_tso, st->nd && st->nd->tso_max_bytes && st->nd->tx_max_segs > 1, memory_order_relaxed);
+	atomic_store_explicit(&s->tx_tso, st->nd && netdev_chains_segments(st->nd), memory_order_relaxed);
 }
 
 struct sock *sock_up_new_child(struct stack *st, struct sock *listener)

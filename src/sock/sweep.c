@@ -725,6 +725,8 @@ static int sweep_buffers_of(bool (*dead)(const struct thread_rec *t), struct thr
 	for (uint32_t k = 0; any && k < gz->nb_stacks; k++)
 		if (k == 0 || gz->stacks[k].pool != gz->stacks[0].pool)
 			rte_mempool_obj_iter(gz->stacks[k].pool, buffer_look, &w);
+	if (any && gz->stacks[0].large)
+		rte_mempool_obj_iter(gz->stacks[0].large, buffer_look, &w);
 	if (w.n)
 		qsort(w.m, w.n, sizeof(*w.m), by_address);
 	w.sent = w.n ? calloc(w.n, 1) : NULL;

@@ -33,6 +33,8 @@
 #include <sys/mman.h>
 
 #define MBUF_DATA_BYTES 2048
+/* Fewer large buffers than two frames take are none. */
+#define LARGE_LEAST 10u
 #define MIN_SOCKS (1u << 20)
 /* Waiting at exit for data that the program wrote to be acknowledged: Linux would go on in the background. */
 #define EXIT_LINGER_US (2 * US_PER_S)
@@ -46,7 +48,7 @@ static struct {
 	struct config conf;
 	struct ip4_conf ip4;
 	struct netdev *nd;
-	struct rte_mempool *pool;
+	struct rte_mempool *pool, *large;
 	bool eal_up;
 	unsigned nb_nodes;
 	int result;
@@ -206,6 +208,19 @@ static int boot_eal(struct conf_report *rep)
 	return err;
 }
 
+/* Where the device cuts segments. Without them large writes go into usual buffers: slower, nothing else. */
+static void boot_large_buffers(const struct config *c)
+{
+	uint32_t count = (uint32_t)(c->mbufs_per_stack * c->nb_stacks / PKT_LARGE_SHARE);
+
+	if (!netdev_chains_segments(boot.nd) || count < LARGE_LEAST)
+		return;
+	boot.large = mbuf_large_pool_create("gz_large", count, c->stack_node[0]);
+	if (!boot.large)
+		log_info("%u buffers of %u bytes for large writes could not be allocated (%s): large writes cost more without", count,
+			 PKT_LARGE_DATA, rte_strerror(rte_errno));
+}
+
 static int boot_device(struct conf_report *rep)
 {
 	const struct config *c = &boot.conf;
@@ -245,6 +260,8 @@ static int boot_device(struct conf_report *rep)
 	own_fd_unfill(filled, FD_WORDS);
 	if (err)
 		conf_report_add(rep, LOG_LEVEL_ERROR, "%s", why);
+	else
+		boot_large_buffers(c);
 	return err;
 }
 
@@ -330,6 +347,7 @@ static int boot_stacks(struct conf_report *rep)
 		st->nic_read = (uint16_t)c->nic_read_number;
 		st->cmd_budget = (uint16_t)MIN(MAX(c->rpc_number, 256), UINT16_MAX);
 		st->pool = boot.pool;
+		st->large = boot.large;
 		st->doorbell_fd = boot_eventfd();
 		if (st->doorbell_fd < 0)
 			return st->doorbell_fd;

@@ -161,7 +161,7 @@ bool stack_output_holding(struct stack *st)
 	return st->held_since_us != 0;
 }
 
-unsigned stack_poll_at(struct stack *st, uint64_t now_us)
+unsigned stack_take_in(struct stack *st, uint64_t now_us)
 {
 	unsigned done;
 
@@ -178,6 +178,14 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	else
 		st->wheel.now_us = now_us;
 	done += st->work_left;
+	st->output_due = true;
+	return done;
+}
+
+unsigned stack_poll_at(struct stack *st, uint64_t now_us)
+{
+	unsigned done = stack_take_in(st, now_us);
+
 	stack_output(st);
 	st->stats.polls++;
 	if (done)

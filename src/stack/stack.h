@@ -84,6 +84,7 @@ struct stack {
 	uint8_t mem_level;		/* enum mem_level: how short buffers are, looked at every few rounds */
 	uint32_t mem_top;		/* most free buffers ever seen: what the device keeps for itself is not ours to spend */
 	struct rte_mempool *pool;
+	struct rte_mempool *large; /* buffers for large writes, of all stacks together; NULL: none */
 	struct list tcp_out; /* TCBs whose output must run (tcb->out_node) */
 	struct list wake_eps;	  /* epoll instances and ... */
 	struct list wake_threads; /* ... waiters to wake at the end of the round: see sock/wait.c */
@@ -150,6 +151,9 @@ static inline bool stack_is_home(void);
 extern uint32_t stack_my_pid; /* kept up to date across fork */
 static inline bool stack_is_home(void) { return gz && gz->home_pid == stack_my_pid; }
 
+/* The first half of a round: time, commands, what the device has, timers. What it lets out leaves with stack_output(), which is due then; so a
+ * caller that is about to queue data has it leave together. Owner only. Returns what stack_poll_at() does. */
+unsigned stack_take_in(struct stack *st, uint64_t now_us);
 /* One round at time now_us. Owner only. Returns frames received + commands run + timers fired (0: nothing to do). */
 unsigned stack_poll_at(struct stack *st, uint64_t now_us);
 /* The same at the current time. */

@@ -11,7 +11,10 @@
 #define TTL_DEFAULT 64u
 
 /* Largest frame that TSO is asked to cut: the IPv4 total length is a 16-bit field. */
-#define TSO_PAYLOAD_MAX 65000u
+#define TSO_PAYLOAD_MAX (65535u - IP4_HDR_BYTES - TCP_HDR_MAX)
+
+/* A buffer beyond this is not cut for a frame that has half of what it may hold. */
+#define COPY_TO_CUT_MAX 4096u
 
 /* ecn: the IP header's two bits */
 static force_inline void send_ip(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint8_t ecn)
@@ -288,6 +291,9 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 			      (total >= t->mss && pkt_tx(m)->flags & PKT_TX_HEAD)))
 			break;
 		if (total + len > limit) {
+			/* half a frame of whole segments is better than a copy of much of a large buffer */
+			if (len > COPY_TO_CUT_MAX && total >= limit / 2 && total % t->mss == 0 && !again)
+				break;
 			if (tcp_sendq_split(st, t, m, limit - total))
 				break;
 			len = limit - total;
@@ -521,8 +527,10 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		t->last_snd_us = st->now_us;
 		emit(st, t, f, seq, total, flags, EMIT_FRESH | (total > mss ? EMIT_TSO : 0));
 		tcp_pace_sent(st, t, total);
-		if (total > mss)
+		if (total > mss) {
 			count_cut(st, t, total);
+			tcp_large_buffers_note(st, t, total, avail);
+		}
 		if (probe)
 			break;
 	}

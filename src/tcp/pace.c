@@ -12,7 +12,7 @@
 
 #define FREE_SEGS 10u	      /* Linux: the initial window leaves in one burst */
 #define BURST_SHIFT 10	      /* 1/1024 s */
-#define BURST_MAX 65000u
+#define BURST_MAX 65455u
 #define MIN_SEGS 2u
 #define SLOW_RATE 150000u     /* bytes per second: below 1.2 Mbit/s one segment is a burst */
 #define SS_PERCENT 200u	      /* tcp_pacing_ss_ratio, tcp_pacing_ca_ratio */

@@ -36,6 +36,8 @@ void tcp_set_mss(struct stack *st, struct tcb *t)
 	/* RFC 9293 §3.7.1: Eff.snd.MSS takes the options of every segment off */
 	if (t->opts & TCP_OPT_TS)
 		mss -= TCP_TS_BYTES;
+	if (mss != t->mss) /* they are filled with whole segments */
+		tcp_large_buffers_off(t);
 	t->mss = (uint16_t)mss;
 	s->tx_mss = mss;
 }

@@ -61,20 +61,15 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 		pkt_tx(t->sq_tail)->push |= PKT_PUSH_END;
 }
 
-int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes)
+/* m keeps its first `bytes`; the rest fits a usual mbuf. */
+static int cut_off(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes)
 {
 	struct pkt_meta *p = pkt_meta(m), *q;
 	struct rte_mbuf *n = rte_pktmbuf_alloc(st->pool);
 	uint32_t rest = p->len - bytes;
 
-	gz_assert(bytes > 0 && bytes < p->len);
 	if (!n) {
 		st->drops[DROP_NO_MBUF]++;
-		return -ENOBUFS;
-	}
-	if (rest > (uint32_t)n->buf_len - PKT_HEADROOM) {
-		/* an mbuf of a pool with larger buffers: cannot be, all are of one kind */
-		rte_pktmbuf_free(n);
 		return -ENOBUFS;
 	}
 	q = pkt_meta(n);
@@ -94,6 +89,58 @@ int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_
 	if (t->sq_tail == m)
 		t->sq_tail = n;
 	return 0;
+}
+
+/* Large buffers are for connections that send large frames: one whose window opens by a few segments at a time would have each of its
+ * buffers cut, and copied. So large frames count for them, frames that the window or the pace cut short and buffers that were cut count against. */
+#define LARGE_FRAME_BYTES 32768u
+#define LARGE_FROM 8u
+#define LARGE_MOST 16u
+#define LARGE_COST 4u
+
+static void large_buffers_less(struct tcb *t)
+{
+	if (t->large_score > LARGE_COST)
+		t->large_score -= LARGE_COST;
+	else
+		tcp_large_buffers_off(t);
+}
+
+int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes)
+{
+	const struct pkt_meta *p = pkt_meta(m);
+	uint32_t room = (uint32_t)rte_pktmbuf_data_room_size(st->pool) - PKT_HEADROOM, piece = room < t->mss ? room : room - room % t->mss;
+
+	gz_assert(bytes > 0 && bytes < p->len);
+	if (unlikely(p->len - bytes > room)) { /* a large one: from its end, whole segments at a time */
+		large_buffers_less(t);
+		while (p->len - bytes > room) {
+			uint32_t rest = p->len - bytes, last = (rest - 1) % piece + 1;
+
+			if (cut_off(st, t, m, p->len - last))
+				return -ENOBUFS;
+		}
+	}
+	return cut_off(st, t, m, bytes);
+}
+
+void tcp_large_buffers_note(struct stack *st, struct tcb *t, uint32_t total, uint32_t avail)
+{
+	if (total < LARGE_FRAME_BYTES) {
+		if (t->large_score && total + t->mss <= avail)
+			large_buffers_less(t);
+		return;
+	}
+	if (likely(t->large_score == LARGE_MOST))
+		return;
+	if (++t->large_score >= LARGE_FROM && st->large)
+		atomic_store_explicit(&sock_of_tcb(t)->tx_large, PKT_LARGE_DATA / t->mss * t->mss, memory_order_relaxed);
+}
+
+void tcp_large_buffers_off(struct tcb *t)
+{
+	t->large_score = 0;
+	atomic_store_explicit(&sock_of_tcb(t)->tx_large, 0, memory_order_relaxed);
 }
 
 void tcp_sendq_purge(struct tcb *t)

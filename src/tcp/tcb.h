@@ -225,7 +225,7 @@ struct tcb {
 	uint32_t lost_bytes;	/* ever marked lost */
 	uint32_t delivered_ce;	/* bytes ever reported as CE-marked */
 	uint32_t pace_left;	/* of the burst that may leave at once */
-	uint8_t rate_app_limited;
+	uint8_t rate_app_limited : 1, large_score : 7; /* large_score: how much large buffers suit, see sendq.c */
 	uint8_t pace_wait;	/* output stopped for pacing: due at pace_next_ns */
 	uint16_t mss_peer;	/* peer's MSS option */
 	uint64_t pacing_rate;	/* bytes per second; 0: unknown yet */

@@ -323,6 +323,10 @@ static force_inline void tcp_mbuf_trim(struct rte_mbuf *m, uint32_t bytes)
 void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first);
 /* m keeps its first `bytes`, a new mbuf behind it gets the rest with the same marks. 0 or -ENOBUFS. */
 int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
+/* A frame of several segments left, total of avail bytes that waited: does the writer do well to use large buffers? */
+void tcp_large_buffers_note(struct stack *st, struct tcb *t, uint32_t total, uint32_t avail);
+/* Their size was right no longer. */
+void tcp_large_buffers_off(struct tcb *t);
 void tcp_sendq_purge(struct tcb *t);
 
 /* reass.c */

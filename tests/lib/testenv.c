@@ -69,6 +69,18 @@ struct rte_mempool *testenv_pool(uint32_t mbufs, uint16_t mbuf_bytes)
 	return pool;
 }
 
+static struct rte_mempool *large_pool(void)
+{
+	static struct rte_mempool *pool;
+
+	if (!pool) {
+		pool = mbuf_large_pool_create("large", 1024, -1);
+		if (!pool)
+			fail("mbuf_large_pool_create", rte_errno);
+	}
+	return pool;
+}
+
 static void open_host(unsigned i, const struct testenv_conf *conf)
 {
 	struct thost *h = &tenv.host[i];
@@ -98,6 +110,7 @@ static void open_host(unsigned i, const struct testenv_conf *conf)
 	tcp_conf_of(h->st)->mtu_probing = 0;
 	h->st->lcore_id = i + 1;
 	h->st->pool = tenv.pool;
+	h->st->large = tenv.large;
 }
 
 void testenv_open(const struct testenv_conf *conf)
@@ -107,6 +120,7 @@ void testenv_open(const struct testenv_conf *conf)
 	int r;
 
 	tenv.pool = testenv_pool(conf->mbufs, conf->mbuf_bytes);
+	tenv.large = large_pool();
 	tenv.nb_hosts = conf->nb_hosts ? conf->nb_hosts : 1;
 	tenv.wired = conf->wired;
 	tenv.rounds = 0;

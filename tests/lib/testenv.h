@@ -51,7 +51,7 @@ struct testenv {
 	struct thost *host;
 	struct wire wire;
 	bool wired;
-	struct rte_mempool *pool;
+	struct rte_mempool *pool, *large;
 	struct thread_rec *self;
 	uint32_t mbufs_before;
 	uint64_t rounds;
@@ -97,7 +97,7 @@ void testenv_close_sock(struct sock *s);
 static inline uint32_t testenv_ip(unsigned i) { return htonl(0x0a000001u + i); }
 static inline unsigned testenv_mbufs_used(void)
 {
-	return rte_mempool_in_use_count(tenv.pool) - tenv.self->mag.count;
+	return rte_mempool_in_use_count(tenv.pool) + rte_mempool_in_use_count(tenv.large) - tenv.self->mag.count;
 }
 
 #endif

@@ -141,17 +141,17 @@ static void too_few_huge_pages_are_counted_out(void **state)
 
 	m->pages[0].node[0].total = 300;
 	m->pages[0].node[0].free = 256;
-	/* 1500 x 200 = 300,000 buffers of 2,560 bytes and 64 MB: 796.4 MB; 142 pages of 2 MB are missing */
+	/* 1500 x 200 = 300,000 buffers of 2,560 bytes, one of 13,632 for 64 of them, and 64 MB: 857.4 MB; 173 pages of 2 MB are missing */
 	l = check("tcp_conn_count = 1500\nmbuf_count_per_conn = 200\n", m);
 	assert_int_not_equal(l->rc, 0);
-	assert_line(&l->rep, LOG_LEVEL_ERROR, "need 797 MB on node 0, have 512 MB free (256 × 2 MB): raise nr_hugepages by 143", "or lower tcp_conn_count");
-	assert_line(&l->rep, LOG_LEVEL_ERROR, "echo 443 >", "node0/hugepages/hugepages-2048kB/nr_hugepages");
+	assert_line(&l->rep, LOG_LEVEL_ERROR, "need 858 MB on node 0, have 512 MB free (256 × 2 MB): raise nr_hugepages by 173", "or lower tcp_conn_count");
+	assert_line(&l->rep, LOG_LEVEL_ERROR, "echo 473 >", "node0/hugepages/hugepages-2048kB/nr_hugepages");
 	unload(l);
 	/* the default fits itself into what is there */
 	l = check("", m);
 	assert_int_equal(l->rc, 0);
 	assert_true(l->c.hugepages);
-	assert_true((uint64_t)l->c.mbufs_per_stack * 2560 + (64 << 20) <= 512u << 20);
+	assert_true((uint64_t)l->c.mbufs_per_stack * (2560 + 13632 / 64) + (64 << 20) <= 512u << 20);
 	assert_true(l->c.mbufs_per_stack > 100000);
 	assert_int_equal(l->rep.count, 0);
 	unload(l);
@@ -183,7 +183,7 @@ static void socket_mem_is_compared_per_node(void **state)
 		      "raise --socket-mem");
 	l = check("dpdk_args = [\"--socket-mem\", \"256,0\", \"--legacy-mem\"]\nnum_cpus = \"0\"\n", m);
 	assert_int_equal(l->rc, 0);
-	assert_true((uint64_t)l->c.mbufs_per_stack * 2560 < 256u << 20);
+	assert_true((uint64_t)l->c.mbufs_per_stack * (2560 + 13632 / 64) < 256u << 20);
 	unload(l);
 	/* each stack's buffers on its own node */
 	l = check("num_cpus = \"0,1\"\ntcp_conn_count = 1000\nmbuf_count_per_conn = 100\n", m);

@@ -375,6 +375,83 @@ static void loss_reordering_and_duplication_harm_nothing(void **state)
 	}
 }
 
+/* --- large buffers --- */
+
+static unsigned large_most;
+
+static bool both_done_and_counted(void *arg)
+{
+	large_most = MAX(large_most, rte_mempool_in_use_count(tenv.large));
+	return both_done(arg);
+}
+
+/* Carries bytes from host 0 to host 1 and half as many back. */
+static void large_transfer(const struct wire_conf *w, const struct memdev_conf *dev, uint64_t bytes, uint64_t seed)
+{
+	struct dir d[2];
+	struct sock *l, *c, *a = NULL;
+
+	large_most = 0;
+	rng = seed * 0x9e3779b97f4a7c15ULL;
+	testenv_open(&(struct testenv_conf){ .nb_hosts = 2, .wired = true, .seed = seed, .dev = *dev });
+	tenv.wire.link[0].conf = tenv.wire.link[1].conf = *w;
+	l = testenv_listener(1, 80, 16);
+	c = testenv_connect(0, 1, 80);
+	testenv_run_for(1000000);
+	assert_int_equal(sock_accept(l, &a, true, -1, tenv.self), 0);
+	atomic_fetch_or(&a->fl_flags, O_NONBLOCK);
+	d[0] = (struct dir){ .from = c, .to = a, .total = bytes, .salt = 1 };
+	d[1] = (struct dir){ .from = a, .to = c, .total = bytes / 2, .salt = 2 };
+	assert_true(testenv_run_cond(both_done_and_counted, d, 600000000));
+	assert_int_equal(d[0].got, d[0].total);
+	assert_int_equal(d[1].got, d[1].total);
+	testenv_close_sock(c);
+	testenv_close_sock(a);
+	testenv_close_sock(l);
+	testenv_run_for(400000000);
+	assert_int_equal(testenv_close(), 0);
+}
+
+static const struct memdev_conf whole = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = 65455, .tso_carry = true },
+			       segmented = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = 65455, .tx_hold = 20 };
+
+static void large_frames_leave_in_large_buffers(void **state)
+{
+	const struct wire_conf w = { .delay_us = 200 };
+
+	(void)state;
+	large_transfer(&w, &whole, 20000000, 60);
+	/* nearly all of what is on its way at the end, when windows are at their largest */
+	assert_true(large_most > 100);
+}
+
+static void a_connection_of_small_frames_has_no_large_buffers(void **state)
+{
+	const struct wire_conf w = { .delay_us = 20000, .rate_bps = 10000000, .queue_frames = 30 };
+
+	(void)state;
+	large_transfer(&w, &segmented, 4000000, 61);
+	assert_int_equal(large_most, 0);
+}
+
+/* Single segments of frames made of large buffers are lost: they are cut where the reports say, and the connection goes over to small ones. */
+static void losses_inside_large_buffers_are_repaired(void **state)
+{
+	static const uint32_t nth[] = { 2000, 2001, 2009, 2400, 2403, 2500, 5000, 5001, 5002, 5003, 5004, 5005, 6001 };
+	unsigned used = 0;
+
+	(void)state;
+	for (uint64_t seed = 62; seed < 68; seed++) {
+		struct wire_conf w = { .delay_us = 200, .chance.loss_ppm = seed < 64 ? 0 : 200 };
+
+		for (unsigned i = 0; i < ARRAY_SIZE(nth); i++)
+			w.drop_nth[i] = nth[i] + (uint32_t)seed;
+		large_transfer(&w, &segmented, 20000000, seed);
+		used += large_most;
+	}
+	assert_true(used > 0);
+}
+
 static void heavy_loss_ends_in_time(void **state)
 {
 	const struct wire_conf w = { .delay_us = 2000, .chance.loss_ppm = 200000 };
@@ -392,6 +469,9 @@ int main(void)
 		cmocka_unit_test(an_out_of_order_queue_is_bounded),
 		cmocka_unit_test(a_clean_wire_carries_both_directions),
 		cmocka_unit_test(loss_reordering_and_duplication_harm_nothing),
+		cmocka_unit_test(large_frames_leave_in_large_buffers),
+		cmocka_unit_test(a_connection_of_small_frames_has_no_large_buffers),
+		cmocka_unit_test(losses_inside_large_buffers_are_repaired),
 		cmocka_unit_test(heavy_loss_ends_in_time),
 	};
 
