@@ -51,6 +51,8 @@
 /* Options that the engine reads. [stack] after boot of the socket: changed by SOCK_OP_SETOPT calls only. */
 struct sock_opts {
 	uint64_t max_pacing_rate; /* bytes per second; UINT64_MAX: none */
+	/* looked at by every write and every segment: in one cache line of struct sock */
+	uint32_t notsent_lowat;
 	uint8_t nodelay, cork, quickack, keepalive;
 	uint8_t reuseaddr, reuseport, v6only, broadcast;
 	uint8_t linger_on, oobinline, ttl, tos;
@@ -70,7 +72,6 @@ struct sock_opts {
 	uint32_t keep_idle_s, keep_intvl_s;
 	uint32_t linger_s;
 	uint32_t user_timeout_ms;
-	uint32_t notsent_lowat;
 	uint32_t window_clamp;
 	int32_t linger2_s;
 	uint32_t rcvlowat;
@@ -158,6 +159,7 @@ struct sock {
 _Static_assert(offsetof(struct sock, rx_head) == 64, "line 0: what readiness and a reader look at first");
 _Static_assert(offsetof(struct sock, tx_in) == 128, "line 1: receiving");
 _Static_assert(offsetof(struct sock, cmd_bits) == 192, "line 2: sending");
+_Static_assert(offsetof(struct sock, opt.notsent_lowat) / 64 == offsetof(struct sock, opt.tos) / 64, "options that sending asks");
 _Static_assert(sizeof(struct sock) <= 1344, "an idle connection costs about a kilobyte all told");
 
 static force_inline struct sock *sock_of_tcb(const struct tcb *t)
