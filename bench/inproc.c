@@ -417,7 +417,7 @@ int main(int argc, char **argv)
 	char mem_mb[16];
 	int o;
 
-	while ((o = getopt(argc, argv, "c:n:b:w:oHTCR")) != -1) {
+	while ((o = getopt(argc, argv, "c:n:b:w:oHTCRM")) != -1) {
 		if (o == 'c')
 			conns = (uint32_t)atoi(optarg);
 		else if (o == 'n')
@@ -436,12 +436,14 @@ int main(int argc, char **argv)
 			no_close = true;
 		else if (o == 'R')
 			no_bulk = true;
+		else if (o == 'M')
+			return printf("{\"memory_cycles\":%.0f}\n", measure_memory()) < 0;
 		else
 			conns = 0;
 	}
 	if (!conns || !burst || burst > BURST_MAX || burst > conns || !reply_bytes || reply_bytes > sizeof(buf)) {
 		fprintf(stderr, "usage: bench_inproc -c CONNECTIONS -n REQUESTS -b BURST [-w BYTES a reply] [-o offloads] [-H huge pages]\n"
-				"       [-T no timestamps] [-C leave connections open] [-R requests alone]\n");
+				"       [-T no timestamps] [-C leave connections open] [-R requests alone] [-M the memory alone]\n");
 		return 2;
 	}
 	snprintf(mem_mb, sizeof(mem_mb), "%u", 128 + (16384 + conns + conns / 8) / 250);

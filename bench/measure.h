@@ -99,6 +99,33 @@ static inline double measure_trimmed_mean(const struct measure *m)
 	return keep ? (double)s / (double)keep : 0;
 }
 
+/* Cycles of an access to memory that nothing predicts and that the next one waits for: what the machine, not the program, is good for. Over 128 MB in
+ * normal pages, so that address translation misses as well. */
+static inline double measure_memory(void)
+{
+	enum { LINES = 1 << 21, STEPS = 1 << 20 };
+	struct line {
+		_Alignas(64) uint32_t next;
+	} *lines = aligned_alloc(4096, LINES * sizeof(struct line));
+	volatile uint32_t end;
+	uint32_t at = 1;
+	uint64_t t;
+
+	if (!lines)
+		return 0;
+	/* a full cycle through all lines (Hull and Dobell) */
+	for (uint32_t i = 0; i < LINES; i++)
+		lines[i].next = (i * 1664525u + 1013904223u) % LINES;
+	t = cycles_now();
+	for (uint32_t i = 0; i < STEPS; i++)
+		at = lines[at].next;
+	t = cycles_now() - t;
+	end = at;
+	(void)end;
+	free(lines);
+	return (double)t / STEPS;
+}
+
 static inline uint64_t resident_bytes(void)
 {
 	unsigned long size = 0, res = 0;

@@ -120,7 +120,7 @@ struct sock {
 	_Atomic uint32_t sndbuf;
 	struct rlock wlock;
 	_Atomic uint16_t tx_mss;	/* payload bytes worth putting into one mbuf [stack] */
-	_Atomic uint16_t tx_large;	/* bytes to put into one large mbuf, whole segments; 0: none of them, see tcp/sendq.c [stack] */
+	_Atomic uint16_t tx_large;	/* bytes for the first large mbuf of a write; 0: none of them, see tcp/sendq.c [stack] */
 	_Atomic uint8_t tx_tso;		/* the device cuts segments: fill whole mbufs [stack] */
 	_Atomic uint8_t tx_more;	/* MSG_MORE on the last send: hold a partial segment back [app, wlock] */
 	uint8_t bound_proto, bound_flags; /* ports.c */

@@ -59,10 +59,17 @@ static force_inline void tx_count(struct sock *s, size_t bytes)
 	atomic_store_explicit(&s->tx_written, atomic_load_explicit(&s->tx_written, memory_order_relaxed) + bytes, memory_order_relaxed);
 }
 
-/* What to put into each large buffer; 0: none of them. Threads of other processes take theirs from the home, usual ones alone. */
-cold_path static uint32_t tx_large(struct sock *s, const struct thread_rec *self)
+/* What to put into each large buffer, whole segments, and into the first; 0: none of them. Threads of other processes take theirs from the home,
+ * usual ones alone. */
+cold_path static uint32_t tx_large(struct sock *s, const struct thread_rec *self, uint32_t *first)
 {
-	return thread_is_client(self) ? 0 : atomic_load_explicit(&s->tx_large, memory_order_relaxed);
+	uint32_t bytes = atomic_load_explicit(&s->tx_large, memory_order_relaxed);
+	uint32_t mss = atomic_load_explicit(&s->tx_mss, memory_order_relaxed);
+
+	if (!bytes || !mss || thread_is_client(self))
+		return 0;
+	*first = bytes;
+	return PKT_LARGE_DATA / mss * mss;
 }
 
 /* Copies at most n bytes into mbufs; fewer when buffers run out. What does not fill a large buffer goes into usual ones; the first makes up for a piece of a
@@ -76,8 +83,7 @@ static force_inline void tx_fill(struct sock *s, struct stack *st, struct in_cur
 		seg_max = atomic_load_explicit(&s->tx_mss, memory_order_relaxed);
 		seg_max = seg_max ? seg_max : TX_MSS_GUESS;
 	} else if (unlikely(n >= TX_LARGE_LEAST)) {
-		large = tx_large(s, self);
-		seg_max = large ? large - (uint32_t)(sock_tx_unsent(s) % atomic_load_explicit(&s->tx_mss, memory_order_relaxed)) : seg_max;
+		large = tx_large(s, self, &seg_max);
 	}
 	chain->first = chain->last = NULL;
 	chain->bytes = 0;
@@ -127,7 +133,7 @@ static force_inline void tx_own(struct stack *st, size_t bytes)
 	if (unlikely(bytes >= TX_POLL_BYTES))
 		stack_take_in(st, clock_now_us());
 	else
-		st->now_us = clock_now_us();
+		stack_set_now(st, clock_now_us());
 }
 
 /* A write that fits, when the stack is free: no lock but the ownership word. Writers who take turns on wlock, or have left data in tx_in, go

@@ -165,7 +165,7 @@ unsigned stack_take_in(struct stack *st, uint64_t now_us)
 {
 	unsigned done;
 
-	st->now_us = now_us;
+	stack_set_now(st, now_us);
 	atomic_store_explicit(&st->polled, atomic_load_explicit(&st->polled, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	tcp_settle_acks(st);
@@ -179,6 +179,11 @@ unsigned stack_take_in(struct stack *st, uint64_t now_us)
 		st->wheel.now_us = now_us;
 	done += st->work_left;
 	st->output_due = true;
+	st->stats.polls++;
+	if (done)
+		atomic_store_explicit(&st->busy_us, now_us, memory_order_relaxed);
+	else
+		st->stats.polls_empty++;
 	return done;
 }
 
@@ -187,11 +192,6 @@ unsigned stack_poll_at(struct stack *st, uint64_t now_us)
 	unsigned done = stack_take_in(st, now_us);
 
 	stack_output(st);
-	st->stats.polls++;
-	if (done)
-		atomic_store_explicit(&st->busy_us, now_us, memory_order_relaxed);
-	else
-		st->stats.polls_empty++;
 	if (unlikely(!list_empty(&st->zombies)) && (!done || (st->stats.polls % ZOMBIE_EVERY) == 0))
 		sock_reap_zombies(st);
 	return done;

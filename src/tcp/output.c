@@ -291,8 +291,8 @@ static uint32_t gather(struct stack *st, struct tcb *t, struct rte_mbuf *first, 
 			      (total >= t->mss && pkt_tx(m)->flags & PKT_TX_HEAD)))
 			break;
 		if (total + len > limit) {
-			/* half a frame of whole segments is better than a copy of much of a large buffer */
-			if (len > COPY_TO_CUT_MAX && total >= limit / 2 && total % t->mss == 0 && !again)
+			/* half a frame of whole segments is better than a copy of much of a large buffer; not for what is to be of one size */
+			if (len > COPY_TO_CUT_MAX && total && total >= limit / 2 && total % t->mss == 0 && !again && max_mbufs != UINT32_MAX)
 				break;
 			if (tcp_sendq_split(st, t, m, limit - total))
 				break;
@@ -540,6 +540,8 @@ static force_inline void send_new_data(struct stack *st, struct tcb *t, bool pus
 		tcp_limited_changed(st, t, was, t->cwnd_limited);
 	if (t->snd_nxt == from)
 		return;
+	if (unlikely(atomic_load_explicit(&sock_of_tcb(t)->tx_large, memory_order_relaxed)))
+		tcp_large_buffers_align(t);
 	if (unlikely(t->slow & TCP_SLOW_LOSS) && tcp_reduces(t->ca_state))
 		t->prr_out += t->snd_nxt - from;
 	if (t->deadline[TCP_AT_REXMIT] == TCP_NEVER || t->persist)

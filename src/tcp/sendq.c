@@ -131,10 +131,18 @@ void tcp_large_buffers_note(struct stack *st, struct tcb *t, uint32_t total, uin
 			large_buffers_less(t);
 		return;
 	}
-	if (likely(t->large_score == LARGE_MOST))
-		return;
-	if (++t->large_score >= LARGE_FROM && st->large)
-		atomic_store_explicit(&sock_of_tcb(t)->tx_large, PKT_LARGE_DATA / t->mss * t->mss, memory_order_relaxed);
+	t->large_score += t->large_score < LARGE_MOST;
+	/* from now on kept by who sends */
+	if (t->large_score == LARGE_FROM && st->large && t->mss <= PKT_LARGE_DATA)
+		tcp_large_buffers_align(t);
+}
+
+/* The first buffer of the next write makes up for the piece of a segment that waits, so that the others end where segments do. */
+void tcp_large_buffers_align(struct tcb *t)
+{
+	uint32_t waits = (t->snd_end - tcp_snd_data_nxt(t)) % t->mss;
+
+	atomic_store_explicit(&sock_of_tcb(t)->tx_large, PKT_LARGE_DATA / t->mss * t->mss - waits, memory_order_relaxed);
 }
 
 void tcp_large_buffers_off(struct tcb *t)

@@ -325,6 +325,8 @@ void tcp_sendq_append(struct stack *st, struct tcb *t, struct inbox_node *first)
 int tcp_sendq_split(struct stack *st, struct tcb *t, struct rte_mbuf *m, uint32_t bytes);
 /* A frame of several segments left, total of avail bytes that waited: does the writer do well to use large buffers? */
 void tcp_large_buffers_note(struct stack *st, struct tcb *t, uint32_t total, uint32_t avail);
+/* New data was sent while large buffers are in use. */
+void tcp_large_buffers_align(struct tcb *t);
 /* Their size was right no longer. */
 void tcp_large_buffers_off(struct tcb *t);
 void tcp_sendq_purge(struct tcb *t);
