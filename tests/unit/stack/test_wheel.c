@@ -40,18 +40,7 @@ static void on_fire(struct stack *st, struct wheel_timer *t)
 	}
 }
 
-static char *many_at;
-static size_t many_each;
-static unsigned many_which[1000], many_fired;
-
-static void on_fire_of_many(struct stack *st, struct wheel_timer *t)
-{
-	(void)st;
-	assert_true(many_fired < ARRAY_SIZE(many_which));
-	many_which[many_fired++] = (unsigned)((size_t)((char *)t - many_at) / many_each);
-}
-
-static const wheel_fire_fn fire[256] = { on_fire, on_fire_of_many };
+static const wheel_fire_fn fire[256] = { on_fire };
 
 static uint64_t naive_next(void)
 {
@@ -110,49 +99,6 @@ static void fires_exactly_as_a_naive_list_does(void **state)
 	}
 }
 
-/* Many timers: those far off may be late, by less than a slot of the coarse level, those near may not; none is early, none is lost. */
-static void many_timers_are_late_by_little_and_only_if_far_off(void **state)
-{
-	enum { MANY = 20000 };
-	static struct {
-		struct wheel_timer t;
-		uint64_t due, late;
-	} many[MANY];
-	uint64_t now = (1ULL << 40) - 70000;
-	unsigned fired = 0, steps = 0;
-
-	(void)state;
-	rnd_state = 4711;
-	wheel_init(&wheel, now);
-	many_at = (char *)many;
-	many_each = sizeof(many[0]);
-	for (unsigned i = 0; i < MANY; i++) {
-		uint64_t delay = i < WHEEL_COARSE_FROM || i % 3 == 0 ? 1 + rnd() % 60000 : WHEEL_COARSE_US + rnd() % (i % 3 == 1 ? 300000 : 10000000);
-
-		wheel_timer_init(&many[i].t, 1);
-		many[i].due = now + delay;
-		many[i].late = delay < WHEEL_COARSE_US ? 0 : 1u << WHEEL_COARSE_BITS;
-		wheel_arm(&wheel, &many[i].t, many[i].due);
-	}
-	for (; wheel.armed && steps < 100 * MANY; steps++) {
-		uint64_t next = wheel_next_us(&wheel);
-
-		assert_true(next != UINT64_MAX);
-		now = MAX(now, next);
-		fire_now = now;
-		many_fired = 0;
-		fired += wheel_advance(&wheel, NULL, now, 100, fire);
-		for (unsigned k = 0; k < many_fired; k++) {
-			unsigned i = many_which[k];
-
-			assert_true(many[i].due <= now);
-			assert_true(now - many[i].due <= many[i].late);
-		}
-	}
-	assert_int_equal(fired, MANY);
-	assert_int_equal(wheel_next_us(&wheel), UINT64_MAX);
-}
-
 static void deadline_across_every_level_fires(void **state)
 {
 	(void)state;
@@ -206,7 +152,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fires_exactly_as_a_naive_list_does),
-		cmocka_unit_test(many_timers_are_late_by_little_and_only_if_far_off),
 		cmocka_unit_test(deadline_across_every_level_fires),
 		cmocka_unit_test(budget_bounds_one_call_and_loses_nothing),
 		cmocka_unit_test(past_deadline_fires_at_the_next_advance),
