@@ -151,14 +151,6 @@ static inline bool stack_is_home(void);
 extern uint32_t stack_my_pid; /* kept up to date across fork */
 static inline bool stack_is_home(void) { return gz && gz->home_pid == stack_my_pid; }
 
-/* What the time is: for the engine, and for the wheel, which tells near timers from far ones by it (what is due stays so). Owner only. */
-static force_inline void stack_set_now(struct stack *st, uint64_t now_us)
-{
-	st->now_us = now_us;
-	if (likely(now_us > st->wheel.now_us && wheel_next_us(&st->wheel) > now_us))
-		st->wheel.now_us = now_us;
-}
-
 /* The first half of a round: time, commands, what the device has, timers. What it lets out leaves with stack_output(), which is due then; so a
  * caller that is about to queue data has it leave together. Owner only. Returns what stack_poll_at() does. */
 unsigned stack_take_in(struct stack *st, uint64_t now_us);
