@@ -392,7 +392,7 @@ static void stack_start(uint32_t conns, bool huge)
 	if (offloads) {
 		dev.tx_offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM |
 				   RTE_ETH_TX_OFFLOAD_TCP_TSO;
-		dev.tso_max_bytes = 65455;
+		dev.tso_max_bytes = NETDEV_TSO_MAX;
 	}
 	dev.tx_fix = tx_fixup_mask(&dev);
 	atomic_store(&dev.mtu, 1500);

@@ -112,7 +112,7 @@ static inline double measure_memory(void)
 	uint64_t t;
 
 	if (!lines)
-		return 0;
+		abort();
 	/* a full cycle through all lines (Hull and Dobell) */
 	for (uint32_t i = 0; i < LINES; i++)
 		lines[i].next = (i * 1664525u + 1013904223u) % LINES;

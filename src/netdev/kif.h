@@ -16,7 +16,6 @@
 #include <sys/uio.h>
 
 #define KIF_FRAME_MAX (65535u + 18u)	/* largest GSO frame with Ethernet and VLAN header */
-#define KIF_TSO_MAX 65455u		/* payload of one frame that we send: 65,535 less the headers of IP and TCP */
 #define KIF_MAX_SEGS 256u		/* mbufs per frame that we send: small writes make small pieces */
 #define KIF_SYN_ANSWERS 5000u /* a second: a frame costs the kernel microseconds, 50,000 answers to a flood took half of everybody's goodput */
 #define KIF_IOV (NETDEV_BURST * 4 + KIF_MAX_SEGS + 1)

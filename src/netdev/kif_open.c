@@ -291,7 +291,7 @@ int kif_open(struct netdev *nd, const struct netdev_request *req, const struct i
 			  RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	nd->rx_offloads = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_LRO |
 			  RTE_ETH_RX_OFFLOAD_SCATTER;
-	nd->tso_max_bytes = KIF_TSO_MAX;
+	nd->tso_max_bytes = NETDEV_TSO_MAX;
 	nd->tx_max_segs = KIF_MAX_SEGS;
 	nd->syn_answers_per_s = KIF_SYN_ANSWERS;
 	nd->tso_sum_has_len = true;

@@ -19,6 +19,8 @@
 #include "netdev/pkt.h"
 
 #define NETDEV_BURST 64
+/* TCP payload of a frame to segment: 65,535, which IPv4 can say, less the longest IPv4 and TCP headers that we write. */
+#define NETDEV_TSO_MAX 65455u
 #define NETDEV_MAX_QUEUES 16
 
 struct netdev;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PORT_TSO_MAX 65455u
 #define PORT_SEGS_MAX 64u
 #define SIGSET_BYTES 8 /* of the kernel; libc's set is longer */
 
@@ -152,7 +151,7 @@ static void limits(struct netdev *nd, const struct rte_eth_dev_info *info)
 		/* one piece for headers; payload pieces may be partly filled: count on half */
 		uint32_t fit = (uint32_t)(nd->tx_max_segs - 1) * room / 2;
 
-		nd->tso_max_bytes = MIN(PORT_TSO_MAX, fit);
+		nd->tso_max_bytes = MIN(NETDEV_TSO_MAX, fit);
 	}
 }
 

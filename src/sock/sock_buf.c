@@ -94,7 +94,7 @@ void buf_put_slow(struct rte_mbuf *m, struct thread_rec *self)
 		rte_mbuf_raw_free(m);
 		return;
 	}
-	if ((mag->count && mag->m[0]->pool != m->pool) || pkt_is_large(m)) { /* a magazine holds buffers of one pool */
+	if (!mag_fits(mag, m)) {
 		if (ask_home(self))
 			(void)ask(self, BUFFERS_FREE, (uintptr_t)m);
 		else
@@ -122,7 +122,7 @@ void buf_put_client(struct rte_mbuf *m, struct thread_rec *self)
 		return;
 	}
 	m = rte_pktmbuf_prefree_seg(m);
-	if (mag->count >= mag->size || (mag->count && mag->m[0]->pool != m->pool) || pkt_is_large(m)) {
+	if (mag->count >= mag->size || !mag_fits(mag, m)) {
 		buf_put_slow(m, self);
 		return;
 	}

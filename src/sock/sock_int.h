@@ -306,6 +306,11 @@ static force_inline struct rte_mbuf *buf_get_large(struct stack *st)
 
 	return rte_mempool_generic_get(st->large, &m, 1, NULL) ? NULL : m;
 }
+/* A magazine holds usual buffers of one pool. */
+static force_inline bool mag_fits(const struct magazine *mag, const struct rte_mbuf *m)
+{
+	return (!mag->count || mag->m[0]->pool == m->pool) && !pkt_is_large(m);
+}
 void buf_put_slow(struct rte_mbuf *m, struct thread_rec *self);
 void buf_put_client(struct rte_mbuf *m, struct thread_rec *self);
 /* Frees one segment of a received mbuf through the thread's magazine. */
@@ -320,7 +325,7 @@ static force_inline void buf_put_seg(struct rte_mbuf *m, struct thread_rec *self
 	m = rte_pktmbuf_prefree_seg(m);
 	if (unlikely(!m))
 		return;
-	if (unlikely(mag->count >= mag->size || self->owned || (mag->count && mag->m[0]->pool != m->pool) || pkt_is_large(m))) {
+	if (unlikely(mag->count >= mag->size || self->owned || !mag_fits(mag, m))) {
 		buf_put_slow(m, self);
 		return;
 	}

@@ -10,9 +10,6 @@
 
 #define TTL_DEFAULT 64u
 
-/* Largest frame that TSO is asked to cut: the IPv4 total length is a 16-bit field. */
-#define TSO_PAYLOAD_MAX (65535u - IP4_HDR_BYTES - TCP_HDR_MAX)
-
 /* A buffer beyond this is not cut for a frame that has half of what it may hold. */
 #define COPY_TO_CUT_MAX 4096u
 
@@ -349,7 +346,7 @@ static void emit_repeated(struct stack *st, struct tcb *t, struct rte_mbuf *f, u
 /* What one frame may carry: a segment, or as many as the device cuts. */
 static force_inline uint32_t frame_most(const struct stack *st, const struct tcb *t)
 {
-	uint32_t most = MIN(st->nd->tso_max_bytes, TSO_PAYLOAD_MAX);
+	uint32_t most = MIN(st->nd->tso_max_bytes, NETDEV_TSO_MAX);
 
 	/* the device would copy one urgent pointer, one CWR into all segments */
 	if (unlikely(t->marks & (TCP_MARK_URG | TCP_MARK_CWR)))

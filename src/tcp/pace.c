@@ -12,7 +12,6 @@
 
 #define FREE_SEGS 10u	      /* Linux: the initial window leaves in one burst */
 #define BURST_SHIFT 10	      /* 1/1024 s */
-#define BURST_MAX 65455u
 #define MIN_SEGS 2u
 #define SLOW_RATE 150000u     /* bytes per second: below 1.2 Mbit/s one segment is a burst */
 #define SS_PERCENT 200u	      /* tcp_pacing_ss_ratio, tcp_pacing_ca_ratio */
@@ -65,11 +64,11 @@ uint64_t tcp_pacing_rate(const struct tcb *t)
 static uint32_t burst_of(const struct stack *st, const struct tcb *t, uint64_t rate, uint32_t min_segs)
 {
 	uint64_t bytes = rate >> BURST_SHIFT;
-	uint32_t most = st->nd->tso_max_bytes ? MIN(st->nd->tso_max_bytes, BURST_MAX) : BURST_MAX;
+	uint32_t most = st->nd->tso_max_bytes ? MIN(st->nd->tso_max_bytes, NETDEV_TSO_MAX) : NETDEV_TSO_MAX;
 	uint32_t r = t->min_rtt_us >> TCP_BURST_RTT_SHIFT;
 
 	if (t->min_rtt_us && r < 32)
-		bytes += BURST_MAX >> r;
+		bytes += NETDEV_TSO_MAX >> r;
 	return MAX((uint32_t)MIN(bytes, most), t->mss * min_segs);
 }
 

@@ -285,12 +285,15 @@ static void pump(struct dir *d)
 	}
 }
 
+static unsigned large_most; /* large buffers in use at a time, in the last transfer */
+
 static bool both_done(void *arg)
 {
 	struct dir *d = arg;
 
 	pump(&d[0]);
 	pump(&d[1]);
+	large_most = MAX(large_most, rte_mempool_in_use_count(tenv.large));
 	return d[0].eof && d[1].eof;
 }
 
@@ -313,6 +316,7 @@ static void transfer(const struct wire_conf *w, const struct memdev_conf *dev, u
 	bool done;
 
 	rng = seed * 0x9e3779b97f4a7c15ULL;
+	large_most = 0;
 	testenv_open(&(struct testenv_conf){ .nb_hosts = 2, .wired = true, .seed = seed, .dev = *dev });
 	tenv.wire.link[0].conf = *w;
 	tenv.wire.link[1].conf = *w;
@@ -377,50 +381,15 @@ static void loss_reordering_and_duplication_harm_nothing(void **state)
 
 /* --- large buffers --- */
 
-static unsigned large_most;
-
-static bool both_done_and_counted(void *arg)
-{
-	large_most = MAX(large_most, rte_mempool_in_use_count(tenv.large));
-	return both_done(arg);
-}
-
-/* Carries bytes from host 0 to host 1 and half as many back. */
-static void large_transfer(const struct wire_conf *w, const struct memdev_conf *dev, uint64_t bytes, uint64_t seed)
-{
-	struct dir d[2];
-	struct sock *l, *c, *a = NULL;
-
-	large_most = 0;
-	rng = seed * 0x9e3779b97f4a7c15ULL;
-	testenv_open(&(struct testenv_conf){ .nb_hosts = 2, .wired = true, .seed = seed, .dev = *dev });
-	tenv.wire.link[0].conf = tenv.wire.link[1].conf = *w;
-	l = testenv_listener(1, 80, 16);
-	c = testenv_connect(0, 1, 80);
-	testenv_run_for(1000000);
-	assert_int_equal(sock_accept(l, &a, true, -1, tenv.self), 0);
-	atomic_fetch_or(&a->fl_flags, O_NONBLOCK);
-	d[0] = (struct dir){ .from = c, .to = a, .total = bytes, .salt = 1 };
-	d[1] = (struct dir){ .from = a, .to = c, .total = bytes / 2, .salt = 2 };
-	assert_true(testenv_run_cond(both_done_and_counted, d, 600000000));
-	assert_int_equal(d[0].got, d[0].total);
-	assert_int_equal(d[1].got, d[1].total);
-	testenv_close_sock(c);
-	testenv_close_sock(a);
-	testenv_close_sock(l);
-	testenv_run_for(400000000);
-	assert_int_equal(testenv_close(), 0);
-}
-
-static const struct memdev_conf whole = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = 65455, .tso_carry = true },
-			       segmented = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = 65455, .tx_hold = 20 };
+static const struct memdev_conf whole = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = NETDEV_TSO_MAX, .tso_carry = true },
+			       segmented = { .tx_csum = true, .rx_csum = true, .tso_max_bytes = NETDEV_TSO_MAX, .tx_hold = 20 };
 
 static void large_frames_leave_in_large_buffers(void **state)
 {
 	const struct wire_conf w = { .delay_us = 200 };
 
 	(void)state;
-	large_transfer(&w, &whole, 20000000, 60);
+	transfer(&w, &whole, 20000000, 600000000, 60);
 	/* nearly all of what is on its way at the end, when windows are at their largest */
 	assert_true(large_most > 100);
 }
@@ -430,7 +399,7 @@ static void a_connection_of_small_frames_has_no_large_buffers(void **state)
 	const struct wire_conf w = { .delay_us = 20000, .rate_bps = 10000000, .queue_frames = 30 };
 
 	(void)state;
-	large_transfer(&w, &segmented, 4000000, 61);
+	transfer(&w, &segmented, 4000000, 600000000, 61);
 	assert_int_equal(large_most, 0);
 }
 
@@ -446,7 +415,7 @@ static void losses_inside_large_buffers_are_repaired(void **state)
 
 		for (unsigned i = 0; i < ARRAY_SIZE(nth); i++)
 			w.drop_nth[i] = nth[i] + (uint32_t)seed;
-		large_transfer(&w, &segmented, 20000000, seed);
+		transfer(&w, &segmented, 20000000, 600000000, seed);
 		used += large_most;
 	}
 	assert_true(used > 0);
