@@ -8,7 +8,9 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tests/lib'))
 import chart  # noqa: E402,F401
+from netlab import machine_state  # noqa: E402
 
 
 def options(what):
@@ -22,6 +24,7 @@ def options(what):
     if o.quick:
         o.rounds, o.requests = 1, o.requests // 10
     os.makedirs(o.out, exist_ok=True)
+    o.machine = machine()  # before there is load of our own
     return o
 
 
@@ -32,10 +35,7 @@ def machine():
                 return f.read().strip()
         except OSError:
             return ''
-    model = [line.split(':', 1)[1].strip() for line in read('/proc/cpuinfo').splitlines() if line.startswith('model name')]
-    return {'cpu': model[0] if model else 'unknown', 'cpus': os.cpu_count(), 'load': read('/proc/loadavg'),
-            'kernel': os.uname().release, 'huge_pages': read('/proc/sys/vm/nr_hugepages'),
-            'thp_shmem': read('/sys/kernel/mm/transparent_hugepage/shmem_enabled')}
+    return {**machine_state(), 'thp_shmem': read('/sys/kernel/mm/transparent_hugepage/shmem_enabled')}
 
 
 def run(o, program, *args):
@@ -61,6 +61,6 @@ def spread(runs, key):
 
 
 def save(o, name, data):
-    data['machine'] = machine()
+    data['machine'] = o.machine
     with open(os.path.join(o.out, name + '.json'), 'w') as f:
         json.dump(data, f, indent=1)

@@ -340,8 +340,9 @@ class Lab:
     # --- processes --------------------------------------------------------------------------------------------
 
     def spawn(self, ns, argv, env=None, stack=None, procname=None, cpu=None, name=None, stdin=None, cwd=None,
-              nofile=None, argv0=None):
-        """Starts a program in a namespace, on the kernel or (stack=) under the library."""
+              nofile=None, under=()):
+        """Starts a program in a namespace, on the kernel or (stack=) under the library. under= is a command that starts what
+        follows it in other circumstances (setpriv, unshare); it is not under the library itself."""
         argv = [str(a) for a in argv]
         name = name or os.path.basename(argv[0])
         self.serial += 1
@@ -353,7 +354,7 @@ class Lab:
             prog = os.path.basename(os.path.realpath(find_program(argv[0]) if '/' not in argv[0] else argv[0]))
             extra.update(stack.env(procname or f'{os.path.basename(argv[0])},{prog}'))
         # Not by our own environment: ip and env would load the library as well.
-        cmd = ['ip', 'netns', 'exec', ns, 'env', *[f'{k}={v}' for k, v in extra.items()], *argv]
+        cmd = ['ip', 'netns', 'exec', ns, *under, 'env', *[f'{k}={v}' for k, v in extra.items()], *argv]
 
         def child():
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -409,22 +410,23 @@ class Lab:
     def json(self, proc, *args):
         return json.loads(self.ctl(proc, *args, '--json'))
 
-    def machine(self):
-        """What the machine was like: for records beside numbers."""
-        def first(path, key):
-            try:
-                with open(path) as f:
-                    return next((l.split(':', 1)[1].strip() for l in f if l.startswith(key)), '')
-            except OSError:
-                return ''
-        return {'kernel': os.uname().release, 'cpu': first('/proc/cpuinfo', 'model name'), 'cpus': os.cpu_count(),
-                'mhz': first('/proc/cpuinfo', 'cpu MHz'), 'load': os.getloadavg(), 'mem': first('/proc/meminfo', 'MemTotal'),
-                'hugepages': first('/proc/meminfo', 'HugePages_Total'), 'time': time.strftime('%Y-%m-%d %H:%M:%S'),
-                'dpdk': sh('pkg-config', '--modversion', 'libdpdk', check=False).strip(),
-                'commit': sh('git', '-C', ROOT, 'rev-parse', '--short', 'HEAD', check=False).strip()}
+
+def machine_state():
+    """What the machine was like: for records beside numbers."""
+    def first(path, key):
+        try:
+            with open(path) as f:
+                return next((l.split(':', 1)[1].strip() for l in f if l.startswith(key)), '')
+        except OSError:
+            return ''
+    return {'kernel': os.uname().release, 'cpu': first('/proc/cpuinfo', 'model name'), 'cpus': os.cpu_count(),
+            'mhz': first('/proc/cpuinfo', 'cpu MHz'), 'load': os.getloadavg(), 'mem': first('/proc/meminfo', 'MemTotal'),
+            'hugepages': first('/proc/meminfo', 'HugePages_Total'), 'time': time.strftime('%Y-%m-%d %H:%M:%S'),
+            'dpdk': sh('pkg-config', '--modversion', 'libdpdk', check=False).strip(),
+            'commit': sh('git', '-C', ROOT, 'rev-parse', '--short', 'HEAD', check=False).strip()}
 
 
-def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=20):
+def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=20, **kw):
     """Debian keeps the server's code in a file with another name (redis-check-rdb) and goes by argv[0]: where only the
     tools are installed, a link of the right name is all it takes, and no system service comes with it."""
     path = shutil.which('redis-server')
@@ -437,7 +439,7 @@ def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=
     os.mkdir(data)
     p = lab.spawn(ns, [path, '--bind', bind, '--port', port, '--protected-mode', 'no', '--save', '', '--appendonly', 'no',
                        '--daemonize', 'no', '--dir', data, '--maxclients', '60000', *args],
-                  stack=stack, cpu=cpu, name='redis-server', nofile=100000)
+                  stack=stack, cpu=cpu, name='redis-server', nofile=100000, **kw)
     p.wait_output('Ready to accept connections', ready)
     p.data = data
     return p
