@@ -216,6 +216,22 @@ enum side policy_side(enum policy_event ev, int family, const struct sockaddr *s
 	return SIDE_KERNEL; /* native IPv6: the kernel's, until the stack has addresses */
 }
 
+bool policy_is_loopback(const struct sockaddr *sa, socklen_t len)
+{
+	const struct sockaddr_in *in = (const void *)sa;
+	const struct sockaddr_in6 *in6 = (const void *)sa;
+	uint32_t v4;
+
+	if (!sa || len < sizeof(*in))
+		return false;
+	if (sa->sa_family == AF_INET)
+		return is_loopback(in->sin_addr.s_addr);
+	if (sa->sa_family != AF_INET6 || len < 24 /* SIN6_LEN_RFC2133 */)
+		return false;
+	memcpy(&v4, &in6->sin6_addr.s6_addr[12], 4);
+	return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && is_loopback(v4));
+}
+
 void policy_set_thread_name(const char *name)
 {
 	thread_name = name && *name ? name : NULL;

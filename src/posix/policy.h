@@ -17,6 +17,9 @@ enum policy_event {
  * Any thread; no system call unless the kernel's addresses were not looked at for a millisecond. */
 enum side policy_side(enum policy_event ev, int family, const struct sockaddr *sa, socklen_t len, bool v6only);
 
+/* Is it an address of this host that no wire carries: 127.0.0.0/8, also as a mapped one, ::1? */
+bool policy_is_loopback(const struct sockaddr *sa, socklen_t len);
+
 /* May sockets made by the calling thread be stack sockets (GAZELLE_THREAD_NAME)? A system call only when that variable is set. */
 bool policy_thread_selected(void);
 /* NULL: all threads. Borrowed for ever. */

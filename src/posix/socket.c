@@ -57,6 +57,17 @@ static void regs_apply(struct und *u, bool stack, uint32_t kern_events, struct t
 	}
 }
 
+union sa_any {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
+static uint16_t *sa_port(union sa_any *a)
+{
+	return a->sa.sa_family == AF_INET6 ? &a->in6.sin6_port : &a->in.sin_port;
+}
+
 /* What the kernel's half of a socket with both sides is watched for: arrivals. Errors and hang-ups come by themselves. */
 #define DUAL_KERN_EVENTS (EPOLLIN | EPOLLRDNORM | EPOLLPRI | EPOLLRDBAND)
 #define ALL_KERN_EVENTS (~0u)
@@ -167,11 +178,23 @@ static void drop_sock(struct und *u, struct thread_rec *self)
 	}
 }
 
+/* The fresh kernel socket takes the port that bind() gave the stack's half. */
+static int bind_kernel_like_stack(const struct und *u, const struct sock *s)
+{
+	union sa_any a = { .sa.sa_family = (sa_family_t)u->family };
+
+	if (!(sock_status(s) & SOCK_BOUND))
+		return 0;
+	*sa_port(&a) = s->bound_port_be;
+	return (int)SYS(bind, u->fds[0], &a, u->family == AF_INET6 ? sizeof(a.in6) : sizeof(a.in));
+}
+
 /* The socket lives on the kernel's side alone from now on. */
 static int move_to_kernel(struct und *u)
 {
 	struct sock *s = und_sock(u);
 	struct thread_rec *self;
+	bool fresh;
 	int err;
 
 	if (!s)
@@ -179,7 +202,13 @@ static int move_to_kernel(struct und *u)
 	self = posix_self();
 	if (!self)
 		return -ENOMEM;
+	fresh = !sock_has_kernel(s);
 	err = ensure_kernel(u, s);
+	if (!err && fresh) {
+		err = bind_kernel_like_stack(u, s);
+		if (err)
+			(void)drop_kernel(u, s);
+	}
 	if (err)
 		return err;
 	regs_apply(u, false, ALL_KERN_EVENTS, self);
@@ -204,17 +233,6 @@ static int move_to_stack(struct und *u, struct thread_rec **self, struct sock **
 }
 
 /* --- bind --- */
-
-union sa_any {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-static uint16_t *sa_port(union sa_any *a)
-{
-	return a->sa.sa_family == AF_INET6 ? &a->in6.sin6_port : &a->in.sin_port;
-}
 
 struct bind_both {
 	struct und *u;
@@ -282,32 +300,41 @@ static int bind_both(struct und *u, const struct sockaddr *sa, socklen_t len, st
 	return 0;
 }
 
-/* The datagram socket's kernel half was bound by a datagram sent there: the stack's half takes the same port, if it can. */
-static int bind_stack_like_kernel(struct und *u, struct thread_rec **self)
+/* The datagram socket has been bound by what went over its kernel half: the stack's half takes the same port, if it can. False: it has not. */
+static bool bind_stack_like_kernel(struct und *u, struct thread_rec **self, int *err)
 {
 	union sa_any a;
 	socklen_t len = sizeof(a);
 	struct sock *s;
-	int err;
 
 	memset(&a, 0, sizeof(a));
+	if ((und_sock(u) && !sock_has_kernel(und_sock(u))) || SYS(getsockname, u->fds[0], &a, &len) < 0 || !*sa_port(&a))
+		return false;
+	*err = ensure_sock(u, self, &s);
+	if (*err)
+		return true;
+	if (a.sa.sa_family == AF_INET)
+		a.in.sin_addr.s_addr = htonl(INADDR_ANY);
+	else
+		a.in6.sin6_addr = in6addr_any;
+	*err = sock_bind(s, &a.sa, len, NULL, NULL, *self);
+	if (!*err)
+		u->bound_both = true;
+	return true;
+}
+
+/* Before a datagram leaves by the stack. */
+static int bind_for_datagram(struct und *u, struct thread_rec **self)
+{
+	int err;
+
 	if (und_sock(u) && (sock_status(und_sock(u)) & SOCK_BOUND))
 		return 0;
-	if ((!und_sock(u) || sock_has_kernel(und_sock(u))) && SYS(getsockname, u->fds[0], &a, &len) >= 0 && *sa_port(&a)) {
-		err = ensure_sock(u, self, &s);
-		if (err)
-			return err;
-		if (a.sa.sa_family == AF_INET)
-			a.in.sin_addr.s_addr = htonl(INADDR_ANY);
-		else
-			a.in6.sin6_addr = in6addr_any;
-		err = sock_bind(s, &a.sa, len, NULL, NULL, *self);
-		if (!err)
-			u->bound_both = true;
+	if (!bind_stack_like_kernel(u, self, &err))
+		return bind_both(u, NULL, 0, self);
+	if (und_sock(u))
 		regs_apply(u, true, DUAL_KERN_EVENTS, *self);
-		return err;
-	}
-	return bind_both(u, NULL, 0, self);
+	return err;
 }
 
 gz_export int bind(int fd, const struct sockaddr *sa, socklen_t len)
@@ -522,6 +549,15 @@ TWIN(accept)
 
 /* --- connect --- */
 
+/* A datagram socket that bind() tied to an address of the stack stays there, whatever address it connects to: the peer waits for datagrams of
+ * that address. Except loopback, which no wire carries: nothing else is received from then on, so the kernel may have it. */
+static bool tied_to_stack(const struct und *u, const struct sockaddr *sa, socklen_t len)
+{
+	const struct sock *s = und_sock(u);
+
+	return s && !sock_has_kernel(s) && (sock_status(s) & SOCK_BOUND) && !ip_addr_is_any(&s->bound_addr) && !policy_is_loopback(sa, len);
+}
+
 bool socket_connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int *err)
 {
 	struct thread_rec *self = NULL;
@@ -539,8 +575,14 @@ bool socket_connect_decide(int fd, const struct sockaddr *sa, socklen_t len, int
 		side = sa && len >= sizeof(sa->sa_family) && sa->sa_family == AF_UNSPEC ?
 			       (und_sock(u) ? SIDE_STACK : SIDE_KERNEL) :
 			       policy_side(POLICY_CONNECT, u->family, sa, len, u->v6only);
-		if (side == SIDE_STACK)
+		if (side == SIDE_KERNEL && tied_to_stack(u, sa, len))
+			side = SIDE_STACK;
+		if (side == SIDE_STACK) {
+			/* a port that is taken on the stack is no reason to refuse: bind() has not named it there */
+			if (u->type == SOCK_DGRAM && !und_sock(u))
+				(void)bind_stack_like_kernel(u, &self, err);
 			*err = move_to_stack(u, &self, &s);
+		}
 		if (side == SIDE_KERNEL || (*err && !boot_started()))
 			*err = move_to_kernel(u);
 	}
@@ -614,7 +656,7 @@ enum side socket_dgram_side(int fd, const struct sockaddr *sa, socklen_t len, in
 		side = policy_side(POLICY_CONNECT, u->family, sa, len, u->v6only);
 		s = und_sock(u);
 		if (side == SIDE_STACK) {
-			*err = bind_stack_like_kernel(u, &self);
+			*err = bind_for_datagram(u, &self);
 			if (*err && !boot_started())
 				side = SIDE_KERNEL, *err = 0;
 		} else if (s && !sock_has_kernel(s)) {

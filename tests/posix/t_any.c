@@ -105,6 +105,34 @@ static void any(int family)
 	}
 }
 
+/* A datagram socket keeps its port wherever it is connected to. */
+static void datagrams(void)
+{
+	struct sockaddr_in to[2] = { t_sa(t_addr(), 9), t_sa("127.0.0.1", 0) }, any = { .sin_family = AF_INET }, from;
+	socklen_t len = sizeof(from);
+	int a = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0)), r = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0)), port;
+	char buf[8];
+
+	SECTION("datagrams both ways");
+	MUST(bind(r, (struct sockaddr *)&to[1], sizeof(to[1])));
+	to[1].sin_port = htons((uint16_t)t_port(r));
+	MUST(bind(a, (struct sockaddr *)&any, sizeof(any)));
+	port = t_port(a);
+	for (int i = 0; i < 5; i++) {
+		R("connect", connect(a, (struct sockaddr *)&to[i & 1], sizeof(to[0])));
+		SAY("same port %d\n", t_port(a) == port);
+		if (i & 1) {
+			R("send", send(a, "hi", 2, 0));
+			R("received", recvfrom(r, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len));
+			SAY("from that port %d\n", ntohs(from.sin_port) == port);
+			R("back", sendto(r, "there", 5, 0, (struct sockaddr *)&from, sizeof(from)));
+			R("received", recv(a, buf, sizeof(buf), 0));
+		}
+	}
+	close(a);
+	close(r);
+}
+
 static void odd(void)
 {
 	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6 };
@@ -170,6 +198,7 @@ int main(void)
 	t_watchdog(60);
 	any(AF_INET);
 	any(AF_INET6);
+	datagrams();
 	odd();
 	return 0;
 }
