@@ -6,6 +6,7 @@
 #include "base/compiler.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -31,6 +32,20 @@ static inline long sys_read(int fd, void *p, size_t n) { return SYS(read, fd, p,
 static inline long sys_write(int fd, const void *p, size_t n) { return SYS(write, fd, p, n); }
 static inline int sys_getpid(void) { return (int)SYS(getpid); }
 static inline int sys_gettid(void) { return (int)SYS(gettid); }
+
+/* The beginning of a small file (of /proc or /sys) as a string, at most bytes - 1 of it; empty when it cannot be read. Its length, or -errno. */
+static inline long sys_read_file(const char *path, char *buf, size_t bytes)
+{
+	long n, fd = SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+
+	buf[0] = '\0';
+	if (fd < 0)
+		return fd;
+	n = sys_read((int)fd, buf, bytes - 1);
+	sys_close((int)fd);
+	buf[n > 0 ? n : 0] = '\0';
+	return n;
+}
 
 /* Sleeps while *word == expect; timeout relative, NULL = for ever. 0 woken, -EAGAIN word differs,
  * -ETIMEDOUT, -EINTR. The word may be in memory shared with other processes. */

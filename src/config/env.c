@@ -17,16 +17,8 @@ void conf_env_read(struct conf_env *env)
 /* Reads at most bytes - 1 of a small file; the text ends at the first NUL or newline. false: unreadable. */
 static bool read_word(const char *path, char *buf, size_t bytes)
 {
-	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	long n;
-
-	if (fd < 0)
+	if (sys_read_file(path, buf, bytes) <= 0)
 		return false;
-	n = sys_read(fd, buf, bytes - 1);
-	sys_close(fd);
-	if (n <= 0)
-		return false;
-	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
 	return true;
 }

@@ -22,20 +22,12 @@ static bool read_text(char *buf, size_t bytes, const char *fmt, ...)
 {
 	char path[512];
 	va_list ap;
-	int fd;
-	long n;
 
 	va_start(ap, fmt);
 	vsnprintf(path, sizeof(path), fmt, ap);
 	va_end(ap);
-	fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (sys_read_file(path, buf, bytes) < 0)
 		return false;
-	n = sys_read(fd, buf, bytes - 1);
-	sys_close(fd);
-	if (n < 0)
-		return false;
-	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
 	return true;
 }
@@ -117,16 +109,9 @@ static void read_pages(struct conf_machine *m)
 	}
 	if (d)
 		closedir(d);
-	{
-		int fd = (int)SYS(openat, AT_FDCWD, "/proc/meminfo", O_RDONLY | O_CLOEXEC);
-		long n = fd >= 0 ? sys_read(fd, buf, sizeof(buf) - 1) : -1;
-
-		if (fd >= 0)
-			sys_close(fd);
-		buf[n > 0 ? n : 0] = '\0';
-		at = strstr(buf, "MemAvailable:");
-		m->mem_available = at ? strtoull(at + 13, NULL, 10) << 10 : UINT64_MAX;
-	}
+	(void)sys_read_file("/proc/meminfo", buf, sizeof(buf));
+	at = strstr(buf, "MemAvailable:");
+	m->mem_available = at ? strtoull(at + 13, NULL, 10) << 10 : UINT64_MAX;
 }
 
 static void read_links(struct conf_machine *m)

@@ -159,7 +159,20 @@ static void client_close(struct client *c)
 	*c = (struct client){ .fd = -1 };
 }
 
-/* Same user, or root. Where a user namespace lies between, an unmapped peer shows as the overflow uid and is refused. */
+/* Is uid what this user namespace shows for users that it does not know? Outside of namespaces there are none. */
+static bool is_unknown_user(uid_t uid)
+{
+	char buf[256];
+	unsigned long inside, outside, count;
+
+	if (sys_read_file("/proc/self/uid_map", buf, sizeof(buf)) <= 0 || sscanf(buf, "%lu %lu %lu", &inside, &outside, &count) != 3 ||
+	    count == UINT32_MAX)
+		return false;
+	return sys_read_file("/proc/sys/kernel/overflowuid", buf, sizeof(buf)) > 0 && uid == (uid_t)strtoul(buf, NULL, 10);
+}
+
+/* Same user, or root; in a user namespace also whom it does not know: the run directory lets nobody pass but its owner and the host's root,
+ * and the host's root is unknown there. */
 static bool peer_allowed(int fd)
 {
 	struct ucred cred;
@@ -167,7 +180,7 @@ static bool peer_allowed(int fd)
 
 	if (SYS(getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return false;
-	return cred.uid == 0 || cred.uid == (uid_t)SYS(geteuid);
+	return cred.uid == 0 || cred.uid == (uid_t)SYS(geteuid) || is_unknown_user(cred.uid);
 }
 
 static void client_accept(void)

@@ -128,12 +128,8 @@ static void put_ip(struct json_object *o, const char *key, uint32_t addr_be)
 static void put_file_word(struct json_object *o, const char *key, const char *path)
 {
 	char buf[64];
-	int fd = (int)SYS(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	long n = fd >= 0 ? sys_read(fd, buf, sizeof(buf) - 1) : -1;
 
-	if (fd >= 0)
-		sys_close(fd);
-	buf[n > 0 ? n : 0] = '\0';
+	(void)sys_read_file(path, buf, sizeof(buf));
 	buf[strcspn(buf, "\n")] = '\0';
 	put_str(o, key, buf);
 }
