@@ -138,6 +138,7 @@ class Stack:
         self.lab = lab
         self.addr = addr
         self.mode = mode
+        self.library, self.run_dir = lab.library, lab.tmp
         self.prefix = f'{PREFIX}{os.getpid()}-{Stack.count}-'
         self.conf = os.path.join(lab.tmp, f'{name or "lstack"}-{Stack.count}.conf')
         mask = '.'.join(str((0xffffffff << (32 - bits) >> s) & 255) for s in (24, 16, 8, 0))
@@ -156,7 +157,7 @@ class Stack:
             f.write('\n'.join(lines) + '\n')
 
     def env(self, procname):
-        return {'GAZELLE_RUN_DIR': self.lab.tmp, 'LD_PRELOAD': self.lab.library, 'LSTACK_CONF_PATH': self.conf, 'GAZELLE_BIND_PROCNAME': procname,
+        return {'GAZELLE_RUN_DIR': self.run_dir, 'LD_PRELOAD': self.library, 'LSTACK_CONF_PATH': self.conf, 'GAZELLE_BIND_PROCNAME': procname,
                 'GAZELLE_ON_START_FAILURE': 'exit'}
 
 
@@ -373,7 +374,7 @@ class Lab:
                                  preexec_fn=child, cwd=cwd or self.tmp, start_new_session=True)
         proc = Proc(self, name, p, log)
         if stack:
-            proc.unix_prefix = stack.prefix
+            proc.unix_prefix, proc.run_dir = stack.prefix, stack.run_dir
         self.procs.append(proc)
         if self.verbose:
             print(f'    [{p.pid}] {" ".join(argv)}', flush=True)
@@ -396,7 +397,7 @@ class Lab:
         if not os.path.exists(self.gazellectl):
             raise Failure(f'{self.gazellectl}: not built')
         return sh(self.gazellectl, 'lstack', 'show', str(proc.pid), *args, '-u', proc.unix_prefix, timeout=timeout,
-                  env={'GAZELLE_RUN_DIR': self.tmp})
+                  env={'GAZELLE_RUN_DIR': proc.run_dir})
 
     def counters(self, proc):
         """Every `key: number` of the statistics and MIB views, summed over the stacks."""
@@ -426,7 +427,7 @@ def machine_state():
             'commit': sh('git', '-C', ROOT, 'rev-parse', '--short', 'HEAD', check=False).strip()}
 
 
-def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=20, **kw):
+def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=20, started=None, **kw):
     """Debian keeps the server's code in a file with another name (redis-check-rdb) and goes by argv[0]: where only the
     tools are installed, a link of the right name is all it takes, and no system service comes with it."""
     path = shutil.which('redis-server')
@@ -440,6 +441,8 @@ def redis_server(lab, ns, bind, port=6379, stack=None, cpu=None, args=(), ready=
     p = lab.spawn(ns, [path, '--bind', bind, '--port', port, '--protected-mode', 'no', '--save', '', '--appendonly', 'no',
                        '--daemonize', 'no', '--dir', data, '--maxclients', '60000', *args],
                   stack=stack, cpu=cpu, name='redis-server', nofile=100000, **kw)
+    if started:
+        started(p)
     p.wait_output('Ready to accept connections', ready)
     p.data = data
     return p
