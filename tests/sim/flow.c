@@ -129,7 +129,7 @@ void flows_accept(struct flow *f, unsigned n, struct sock *listener)
 		unsigned i;
 
 		len = sizeof(peer);
-		sock_getname(s, (struct sockaddr *)&peer, &len, true);
+		sock_accepted_name(s, (struct sockaddr *)&peer, &len); /* the connection may have been reset already */
 		for (i = 0; i < n; i++) {
 			if (!f[i].accepted && f[i].listener == listener && f[i].port_be == peer.sin_port &&
 			    testenv_ip(f[i].from) == peer.sin_addr.s_addr)
