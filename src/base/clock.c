@@ -7,12 +7,29 @@
 #include <cpuid.h>
 #include <x86intrin.h>
 
-/* us = base_us + (tsc - base_tsc) * mult >> 32; re-based once a second by whoever notices, under a sequence lock. */
+/* Time is a line over the counter: fine = line.fine + (tsc - line.tsc) * mult >> 20, in 4096ths of a microsecond. Once a second the next
+ * line is laid by whoever notices: it begins where the one before it is at that moment, and its slope meets the kernel's clock a second later.
+ * So time neither steps back nor drifts. The line in use is never written to, and nobody waits for who lays the next: he may be
+ * stopped, or not exist in a child that was forked meanwhile. */
+#define FINE_BITS 12
+#define FINE_PER_S ((int64_t)US_PER_S << FINE_BITS)
+#define STEP_FINE ((int64_t)1000 << FINE_BITS) /* behind by more, time steps forward: the machine was suspended */
+#define LEAST_NS 50000000ULL /* between two lines, or the slope is noise: two may have noticed that it was time */
+#define SAMPLES 4
+#define TRIES 8
+#define SAMPLE_TICKS 20000 /* between two looks at the counter; more: the thread was interrupted between them */
+
+struct clock_line {
+	_Atomic uint64_t tsc, fine, mult;
+};
+
 static struct {
-	_Atomic uint32_t seq;
-	_Atomic uint64_t base_tsc, base_us, mult;
-	_Atomic uint64_t hz;
-	bool usable;
+	struct clock_line line[2];
+	_Atomic uint32_t seq; /* line[seq & 1] is in use */
+	_Atomic bool laying;
+	_Atomic bool usable;
+	/* of who lays: the kernel's clock when the line in use was laid */
+	uint64_t last_tsc, last_ns;
 } clk;
 
 static uint64_t monotonic_ns(void)
@@ -30,65 +47,128 @@ static bool tsc_is_invariant(void)
 	return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & (1u << 8));
 }
 
+/* Both clocks at one moment. False: the thread was interrupted each time. */
+static bool clock_sample(uint64_t *tsc, uint64_t *ns)
+{
+	uint64_t best = SAMPLE_TICKS;
+
+	for (unsigned i = 0; i < SAMPLES; i++) {
+		uint64_t t0 = __rdtsc(), n = monotonic_ns(), gap = __rdtsc() - t0;
+
+		if (gap < best) {
+			best = gap;
+			*tsc = t0 + gap / 2;
+			*ns = n;
+		}
+	}
+	return best < SAMPLE_TICKS;
+}
+
+static uint64_t slope(uint64_t ns, uint64_t ticks)
+{
+	return (uint64_t)(((__uint128_t)ns << 32) / ticks / 1000);
+}
+
+static uint64_t fine_of_ns(uint64_t ns)
+{
+	return (uint64_t)(((__uint128_t)ns << FINE_BITS) / 1000);
+}
+
+static void put_line(struct clock_line *l, uint64_t tsc, uint64_t fine, uint64_t mult)
+{
+	atomic_store_explicit(&l->tsc, tsc, memory_order_relaxed);
+	atomic_store_explicit(&l->fine, fine, memory_order_relaxed);
+	atomic_store_explicit(&l->mult, mult, memory_order_relaxed);
+}
+
+/* Where a line is at tsc. A counter of another CPU may be a few cycles behind. */
+static force_inline uint64_t on_line(uint64_t line_tsc, uint64_t fine, uint64_t mult, uint64_t tsc)
+{
+	uint64_t dt = tsc - line_tsc;
+
+	if (unlikely((int64_t)dt < 0))
+		dt = 0;
+	return fine + (uint64_t)(((__uint128_t)dt * mult) >> (32 - FINE_BITS));
+}
+
 void clock_init(void)
 {
 	uint64_t t0, n0, t1, n1;
 
-	if (atomic_load_explicit(&clk.hz, memory_order_acquire) || !tsc_is_invariant())
+	if (clk.usable || !tsc_is_invariant())
 		return;
-	n0 = monotonic_ns();
-	t0 = __rdtsc();
-	do {
-		n1 = monotonic_ns();
-	} while (n1 - n0 < 2000000); /* 2 ms: good to about 20 ppm, corrected by re-basing */
-	t1 = __rdtsc();
-	atomic_store(&clk.base_tsc, t1);
-	atomic_store(&clk.base_us, n1 / 1000);
-	atomic_store(&clk.mult, (uint64_t)(((__uint128_t)(n1 - n0) << 32) / (t1 - t0) / 1000));
-	atomic_store_explicit(&clk.hz, (t1 - t0) * 1000000000ULL / (n1 - n0), memory_order_release);
-	clk.usable = true;
+	for (unsigned i = 0; !clock_sample(&t0, &n0); i++)
+		if (i == TRIES)
+			return;
+	while (monotonic_ns() - n0 < 2000000)
+		; /* 2 ms: good to about 20 ppm, until the second line */
+	for (unsigned i = 0; !clock_sample(&t1, &n1); i++)
+		if (i == TRIES)
+			return;
+	if (t1 <= t0)
+		return;
+	put_line(&clk.line[0], t1, fine_of_ns(n1), slope(n1 - n0, t1 - t0));
+	clk.last_tsc = t1;
+	clk.last_ns = n1;
+	atomic_store_explicit(&clk.usable, true, memory_order_release);
 }
 
-/* Once a second the line is laid anew through the kernel's clock. A small step back is hidden by the slope: the new
- * line starts at the larger of both readings. */
-static cold_path uint64_t clock_rebase(uint64_t seen_us)
+static cold_path void clock_lay(void)
 {
-	uint32_t seq = atomic_load_explicit(&clk.seq, memory_order_relaxed);
-	uint64_t us, tsc;
+	uint64_t tsc, ns, fine, mult;
+	struct clock_line *l;
+	int64_t ahead;
+	uint32_t seq;
 
-	if ((seq & 1) ||
-	    !atomic_compare_exchange_strong_explicit(&clk.seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed))
-		return seen_us; /* somebody else is at it */
-	tsc = __rdtsc();
-	us = monotonic_ns() / 1000;
-	if (us < seen_us)
-		us = seen_us;
-	atomic_store_explicit(&clk.base_tsc, tsc, memory_order_relaxed);
-	atomic_store_explicit(&clk.base_us, us, memory_order_relaxed);
-	atomic_store_explicit(&clk.seq, seq + 2, memory_order_release);
-	return us;
+	if (atomic_exchange_explicit(&clk.laying, true, memory_order_acquire))
+		return;
+	if (clock_sample(&tsc, &ns) && tsc > clk.last_tsc && ns > clk.last_ns + LEAST_NS) {
+		seq = atomic_load_explicit(&clk.seq, memory_order_relaxed);
+		l = &clk.line[seq & 1];
+		fine = on_line(l->tsc, l->fine, l->mult, tsc);
+		ahead = (int64_t)(fine - fine_of_ns(ns));
+		if (ahead < -STEP_FINE) {
+			fine = fine_of_ns(ns);
+			ahead = 0;
+		}
+		ahead = MIN(ahead, FINE_PER_S / 2);
+		mult = slope(ns - clk.last_ns, tsc - clk.last_tsc);
+		mult -= (uint64_t)((__int128)mult * ahead / FINE_PER_S);
+		clk.last_tsc = tsc;
+		clk.last_ns = ns;
+		/* who still reads the line before this one sees that seq has changed before he sees what is written here */
+		atomic_thread_fence(memory_order_release);
+		put_line(&clk.line[(seq + 1) & 1], tsc, fine, mult);
+		atomic_store_explicit(&clk.seq, seq + 1, memory_order_release);
+	}
+	atomic_store_explicit(&clk.laying, false, memory_order_release);
 }
 
 uint64_t clock_now_us(void)
 {
-	uint64_t base_tsc, base_us, dt, us;
+	uint64_t tsc, fine, mult, now;
+	const struct clock_line *l;
 	uint32_t seq;
 
-	if (unlikely(!clk.usable))
+	if (unlikely(!atomic_load_explicit(&clk.usable, memory_order_acquire)))
 		return monotonic_ns() / 1000;
 	do {
 		seq = atomic_load_explicit(&clk.seq, memory_order_acquire);
-		base_tsc = atomic_load_explicit(&clk.base_tsc, memory_order_relaxed);
-		base_us = atomic_load_explicit(&clk.base_us, memory_order_relaxed);
+		l = &clk.line[seq & 1];
+		tsc = atomic_load_explicit(&l->tsc, memory_order_relaxed);
+		fine = atomic_load_explicit(&l->fine, memory_order_relaxed);
+		mult = atomic_load_explicit(&l->mult, memory_order_relaxed);
 		atomic_thread_fence(memory_order_acquire);
-	} while (unlikely((seq & 1) || seq != atomic_load_explicit(&clk.seq, memory_order_relaxed)));
-	dt = __rdtsc() - base_tsc;
-	if (unlikely((int64_t)dt < 0))
-		dt = 0; /* another CPU's counter, a few cycles behind */
-	us = base_us + (uint64_t)(((__uint128_t)dt * atomic_load_explicit(&clk.mult, memory_order_relaxed)) >> 32);
-	if (unlikely(us - base_us > US_PER_S))
-		return clock_rebase(us);
-	return us;
+	} while (unlikely(seq != atomic_load_explicit(&clk.seq, memory_order_relaxed)));
+	now = on_line(tsc, fine, mult, __rdtsc());
+	if (unlikely(now - fine > (uint64_t)FINE_PER_S))
+		clock_lay();
+	return now >> FINE_BITS;
+}
+
+void clock_after_fork_child(void)
+{
+	atomic_store_explicit(&clk.laying, false, memory_order_relaxed);
 }
 
 #else
@@ -102,5 +182,7 @@ uint64_t clock_now_us(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * US_PER_S + (uint64_t)ts.tv_nsec / 1000;
 }
+
+void clock_after_fork_child(void) {}
 
 #endif

@@ -133,7 +133,7 @@ static force_inline void tx_own(struct stack *st, size_t bytes)
 	if (unlikely(bytes >= TX_POLL_BYTES))
 		stack_take_in(st, clock_now_us());
 	else
-		st->now_us = clock_now_us();
+		stack_look_at_clock(st);
 }
 
 /* A write that fits, when the stack is free: no lock but the ownership word. Writers who take turns on wlock, or have left data in tx_in, go

@@ -747,6 +747,7 @@ void boot_stop(void (*close_all)(void))
 void boot_after_fork_child(void)
 {
 	stack_my_pid = (uint32_t)sys_getpid();
+	clock_after_fork_child();
 	thread_after_fork_child();
 	RTE_PER_LCORE(_lcore_id) = LCORE_ID_ANY;
 }

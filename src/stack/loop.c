@@ -165,7 +165,8 @@ unsigned stack_take_in(struct stack *st, uint64_t now_us)
 {
 	unsigned done;
 
-	st->now_us = now_us;
+	stack_set_time(st, now_us);
+	now_us = st->now_us;
 	atomic_store_explicit(&st->polled, atomic_load_explicit(&st->polled, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	tcp_settle_acks(st);

@@ -143,7 +143,7 @@ void stack_leave(struct stack *st, struct thread_rec *self)
 		}
 		if (!stack_try_own(st, self))
 			return; /* the new owner will drain, and tell the sleepers */
-		st->now_us = clock_now_us();
+		stack_look_at_clock(st);
 	}
 	stack_tell_sleepers(st, next_us);
 	if (unlikely(self->kick_mask) && !self->kicking)
@@ -173,7 +173,7 @@ static force_inline void stack_posted(struct stack *st, struct thread_rec *self)
 			return;
 		}
 		if (stack_try_own(st, self)) {
-			st->now_us = clock_now_us();
+			stack_look_at_clock(st);
 			stack_leave(st, self);
 		}
 		return; /* else the owner looks again after it has left */
@@ -209,7 +209,7 @@ int64_t stack_call(struct stack *st, uint16_t op, struct sock *s, struct thread_
 	if (gz->mode == RUN_TO_COMPLETION && stack_is_home() && stack_try_own(st, self)) {
 		int64_t result;
 
-		st->now_us = clock_now_us();
+		stack_look_at_clock(st);
 		result = sock_on_call(st, call);
 		stack_leave(st, self);
 		return result;

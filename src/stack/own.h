@@ -7,12 +7,17 @@
 #ifndef GZ_STACK_OWN_H
 #define GZ_STACK_OWN_H
 
+#include "base/clock.h"
 #include "stack/stack.h"
 
 /* Takes ownership if free; home threads that own nothing else. Sets the thread's lcore id. */
 bool stack_try_own(struct stack *st, struct thread_rec *self);
 /* Drains, runs output, releases; re-checks the inbox and goes round while commands are left and the word is free. */
 void stack_leave(struct stack *st, struct thread_rec *self);
+
+/* The owner's time, which never steps back: threads take turns, and one's clock may be a hair behind the other's. */
+static force_inline void stack_set_time(struct stack *st, uint64_t now_us) { st->now_us = MAX(st->now_us, now_us); }
+static force_inline void stack_look_at_clock(struct stack *st) { stack_set_time(st, clock_now_us()); }
 
 static force_inline bool stack_owned_by(const struct stack *st, const struct thread_rec *self)
 {
