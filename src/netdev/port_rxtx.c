@@ -64,23 +64,41 @@ uint16_t port_tx_burst(struct netdev *nd, uint16_t queue, struct rte_mbuf **m, u
 
 bool port_rx_pending(struct netdev *nd, uint16_t queue)
 {
-	return rte_eth_rx_queue_count(nd->port_id, queue) != 0;
+	struct port *p = nd->priv;
+	bool some;
+
+	if (!port_enter(p))
+		return false;
+	some = rte_eth_rx_queue_count(nd->port_id, queue) != 0;
+	port_leave(p);
+	return some;
 }
 
 int port_wait_fd(struct netdev *nd, uint16_t queue)
 {
 	struct port *p = nd->priv;
+	int fd;
 
 	if (!p->irq)
 		return -1;
+	if (!port_enter(p))
+		return p->peer.here_fd;
 	/* asked each time: vhost and virtio-user change it when the peer connects anew */
-	return rte_eth_dev_rx_intr_ctl_q_get_fd(nd->port_id, queue);
+	fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nd->port_id, queue);
+	port_leave(p);
+	return fd;
 }
 
 int port_irq_enable(struct netdev *nd, uint16_t queue, bool on)
 {
-	return on ? rte_eth_dev_rx_intr_enable(nd->port_id, queue) :
-		    rte_eth_dev_rx_intr_disable(nd->port_id, queue);
+	struct port *p = nd->priv;
+	int r;
+
+	if (!port_enter(p))
+		return -ENODEV;
+	r = on ? rte_eth_dev_rx_intr_enable(nd->port_id, queue) : rte_eth_dev_rx_intr_disable(nd->port_id, queue);
+	port_leave(p);
+	return r;
 }
 
 /* Most drivers signal by an eventfd, which is to be emptied; net_tap gives its packet descriptor, which must not be read. */
@@ -96,19 +114,29 @@ static cold_path void learn_fd(struct port *p, uint16_t queue, int fd)
 	p->q[queue].is_eventfd = strstr(target, "eventfd") != NULL;
 }
 
-void port_irq_ack(struct netdev *nd, uint16_t queue)
+static void empty(struct port *p, uint16_t queue, int fd)
 {
-	struct port *p = nd->priv;
-	int fd = port_wait_fd(nd, queue);
 	struct pollfd pf = { .fd = fd, .events = POLLIN };
 	struct timespec now = { 0 };
 	uint64_t count;
 
-	if (fd < 0)
-		return;
 	if (unlikely(fd != p->q[queue].fd))
 		learn_fd(p, queue, fd);
 	/* the descriptor may be a blocking one: read only what is there */
 	if (p->q[queue].is_eventfd && SYS(ppoll, &pf, 1, &now, NULL, 0) == 1 && (pf.revents & POLLIN))
 		sys_read(fd, &count, sizeof(count));
+}
+
+void port_irq_ack(struct netdev *nd, uint16_t queue)
+{
+	struct port *p = nd->priv;
+	int fd;
+
+	/* inside: behind it the number may be closed, and be another file's */
+	if (!p->irq || !port_enter(p))
+		return;
+	fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nd->port_id, queue);
+	if (fd >= 0)
+		empty(p, queue, fd);
+	port_leave(p);
 }
