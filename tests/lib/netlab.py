@@ -138,7 +138,7 @@ class Stack:
         self.lab = lab
         self.addr = addr
         self.mode = mode
-        self.library, self.run_dir = lab.library, lab.tmp
+        self.library, self.run_dir = lab.library, os.path.join(lab.tmp, 'run')
         self.prefix = f'{PREFIX}{os.getpid()}-{Stack.count}-'
         self.conf = os.path.join(lab.tmp, f'{name or "lstack"}-{Stack.count}.conf')
         mask = '.'.join(str((0xffffffff << (32 - bits) >> s) & 255) for s in (24, 16, 8, 0))
