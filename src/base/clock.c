@@ -74,11 +74,12 @@ static uint64_t fine_of_ns(uint64_t ns)
 	return (uint64_t)(((__uint128_t)ns << FINE_BITS) / 1000);
 }
 
+/* Release, and acquire where they are read: who still reads what was here sees no later that seq has changed since. */
 static void put_line(struct clock_line *l, uint64_t tsc, uint64_t fine, uint64_t mult)
 {
-	atomic_store_explicit(&l->tsc, tsc, memory_order_relaxed);
-	atomic_store_explicit(&l->fine, fine, memory_order_relaxed);
-	atomic_store_explicit(&l->mult, mult, memory_order_relaxed);
+	atomic_store_explicit(&l->tsc, tsc, memory_order_release);
+	atomic_store_explicit(&l->fine, fine, memory_order_release);
+	atomic_store_explicit(&l->mult, mult, memory_order_release);
 }
 
 /* Where a line is at tsc. A counter of another CPU may be a few cycles behind. */
@@ -136,8 +137,6 @@ static cold_path void clock_lay(void)
 		mult -= (uint64_t)((__int128)mult * ahead / FINE_PER_S);
 		clk.last_tsc = tsc;
 		clk.last_ns = ns;
-		/* who still reads the line before this one sees that seq has changed before he sees what is written here */
-		atomic_thread_fence(memory_order_release);
 		put_line(&clk.line[(seq + 1) & 1], tsc, fine, mult);
 		atomic_store_explicit(&clk.seq, seq + 1, memory_order_release);
 	}
@@ -155,10 +154,9 @@ uint64_t clock_now_us(void)
 	do {
 		seq = atomic_load_explicit(&clk.seq, memory_order_acquire);
 		l = &clk.line[seq & 1];
-		tsc = atomic_load_explicit(&l->tsc, memory_order_relaxed);
-		fine = atomic_load_explicit(&l->fine, memory_order_relaxed);
-		mult = atomic_load_explicit(&l->mult, memory_order_relaxed);
-		atomic_thread_fence(memory_order_acquire);
+		tsc = atomic_load_explicit(&l->tsc, memory_order_acquire);
+		fine = atomic_load_explicit(&l->fine, memory_order_acquire);
+		mult = atomic_load_explicit(&l->mult, memory_order_acquire);
 	} while (unlikely(seq != atomic_load_explicit(&clk.seq, memory_order_relaxed)));
 	now = on_line(tsc, fine, mult, __rdtsc());
 	if (unlikely(now - fine > (uint64_t)FINE_PER_S))
